@@ -1,0 +1,1 @@
+"""charon: an IKEv2 keying daemon (RFC 7296) with plugins."""

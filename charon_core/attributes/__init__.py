@@ -1,0 +1,1 @@
+"""Virtual addresses and configuration attributes for peers."""

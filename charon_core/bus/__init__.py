@@ -1,0 +1,1 @@
+"""Log lines and events, from the daemon to those who listen."""

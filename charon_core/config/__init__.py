@@ -1,0 +1,1 @@
+"""What connections are configured to be: identities, proposals, selectors, peers, children."""

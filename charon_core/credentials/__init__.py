@@ -1,0 +1,1 @@
+"""Keys, certificates and secrets, and the trust that is built from them."""

@@ -1,0 +1,1 @@
+"""EAP packets and the registry of EAP methods."""

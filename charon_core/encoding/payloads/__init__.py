@@ -1,0 +1,1 @@
+"""IKEv2 payloads, one small class each."""

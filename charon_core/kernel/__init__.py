@@ -1,0 +1,1 @@
+"""IPsec SAs, policies, addresses and routes behind one interface with several backends."""

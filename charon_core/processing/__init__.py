@@ -1,0 +1,1 @@
+"""Worker threads, jobs and timers: where all threads of the daemon originate."""
