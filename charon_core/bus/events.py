@@ -1,0 +1,244 @@
+"""The typed events of the bus, from state changes to derived keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from charon_core.bus.refs import ChildRef, SaRef
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from charon_core.bus.alert import Alert
+
+__all__ = [
+    "AlertRaised",
+    "ChildDown",
+    "ChildKeysDerived",
+    "ChildRef",
+    "ChildRekeyed",
+    "ChildStateChanged",
+    "ChildUp",
+    "Event",
+    "IkeDown",
+    "IkeKeysDerived",
+    "IkeRekeyed",
+    "IkeStateChanged",
+    "IkeUp",
+    "MessageEvent",
+    "SaRef",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The root of all events; a listener that names it gets every event that is not private."""
+
+    private: ClassVar[bool] = False
+    """Whether the event holds key material, and goes only to listeners that declare it."""
+
+
+@dataclass(frozen=True, slots=True)
+class IkeStateChanged(Event):
+    """An IKE_SA went from one state to another.
+
+    Attributes:
+        sa: The IKE_SA.
+        old: The state that it left, in upper case: ``CONNECTING``.
+        new: The state that it is in now.
+    """
+
+    sa: SaRef
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStateChanged(Event):
+    """A CHILD_SA went from one state to another.
+
+    Attributes:
+        sa: Its IKE_SA, or None of a trap or shunt.
+        child: The CHILD_SA.
+        old: The state that it left, in upper case.
+        new: The state that it is in now.
+    """
+
+    sa: SaRef | None
+    child: ChildRef
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class IkeUp(Event):
+    """An IKE_SA is established, not by rekeying.
+
+    Attributes:
+        sa: The IKE_SA.
+    """
+
+    sa: SaRef
+
+
+@dataclass(frozen=True, slots=True)
+class IkeDown(Event):
+    """An IKE_SA that was established is gone, not by rekeying.
+
+    Attributes:
+        sa: The IKE_SA.
+        reason: Why, for people; may be empty.
+    """
+
+    sa: SaRef
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IkeRekeyed(Event):
+    """An IKE_SA was replaced by a new one.
+
+    Attributes:
+        old: The IKE_SA that goes.
+        new: The IKE_SA that has its CHILD_SAs now.
+    """
+
+    old: SaRef
+    new: SaRef
+
+
+@dataclass(frozen=True, slots=True)
+class ChildUp(Event):
+    """A CHILD_SA is installed, not by rekeying.
+
+    Attributes:
+        sa: Its IKE_SA.
+        child: The CHILD_SA.
+    """
+
+    sa: SaRef
+    child: ChildRef
+
+
+@dataclass(frozen=True, slots=True)
+class ChildDown(Event):
+    """A CHILD_SA that was installed is gone, not by rekeying.
+
+    Attributes:
+        sa: Its IKE_SA.
+        child: The CHILD_SA.
+        bytes_in: Octets that it received in its life, 0 if not known.
+        bytes_out: Octets that it sent in its life, 0 if not known.
+        reason: Why, for people; may be empty.
+    """
+
+    sa: SaRef
+    child: ChildRef
+    bytes_in: int = 0
+    bytes_out: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRekeyed(Event):
+    """A CHILD_SA was replaced by a new one.
+
+    Attributes:
+        sa: Their IKE_SA.
+        old: The CHILD_SA that goes.
+        new: The CHILD_SA that carries the traffic now.
+    """
+
+    sa: SaRef
+    old: ChildRef
+    new: ChildRef
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEvent(Event):
+    """An IKE message was received and understood, or is about to be sent.
+
+    Attributes:
+        sa: The IKE_SA, or None while there is none.
+        incoming: True if received, False if sent.
+        exchange: The exchange type, an IANA number.
+        message_id: The message ID.
+        is_request: True of a request, False of a response.
+        summary: The message in a line: ``IKE_AUTH request 1 [ IDi AUTH ... ]``.
+        source: Where it comes from: ``10.0.0.1[500]``.
+        destination: Where it goes to.
+        time: Seconds since the epoch.
+    """
+
+    sa: SaRef | None
+    incoming: bool
+    exchange: int
+    message_id: int
+    is_request: bool
+    summary: str
+    source: str
+    destination: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class IkeKeysDerived(Event):
+    """The keys of an IKE_SA were derived (private).
+
+    Attributes:
+        sa: The IKE_SA.
+        initiator_spi: The initiator's SPI, 8 octets.
+        responder_spi: The responder's SPI, 8 octets.
+        encryption: The encryption transform ID.
+        key_bits: The key length, or None where the transform has one length only.
+        integrity: The integrity transform ID, or None with an AEAD.
+        keys: The keys by the names of RFC 7296 section 2.14: ``SK_d``, ``SK_ai``, ...
+    """
+
+    private: ClassVar[bool] = True
+
+    sa: SaRef
+    initiator_spi: bytes
+    responder_spi: bytes
+    encryption: int
+    key_bits: int | None
+    integrity: int | None
+    keys: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildKeysDerived(Event):
+    """The keys of a CHILD_SA were derived (private).
+
+    Attributes:
+        sa: Its IKE_SA.
+        child: The CHILD_SA.
+        is_initiator: Whether this side began the exchange that created it.
+        encryption: The encryption transform ID.
+        key_bits: The key length, or None where the transform has one length only.
+        integrity: The integrity transform ID, or None with an AEAD.
+        keys: The keys: ``encryption_initiator``, ``encryption_responder``,
+            ``integrity_initiator``, ``integrity_responder``.
+    """
+
+    private: ClassVar[bool] = True
+
+    sa: SaRef
+    child: ChildRef
+    is_initiator: bool
+    encryption: int
+    key_bits: int | None
+    integrity: int | None
+    keys: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRaised(Event):
+    """Something happened that an operator should know.
+
+    Attributes:
+        alert: What.
+    """
+
+    alert: Alert
