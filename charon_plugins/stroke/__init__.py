@@ -1,0 +1,1 @@
+"""stroke: the control socket, ipsec.conf and ipsec.secrets of charon."""

@@ -1,0 +1,1 @@
+"""The messages that travel over the control socket charon.ctl."""
