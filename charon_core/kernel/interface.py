@@ -28,6 +28,19 @@ SPI_MAXIMUM: Final = 0xCFFFFFFF
 SPI_RESERVED: Final = 0xFF
 """SPIs up to this one are reserved by IANA (RFC 4303 section 2.1)."""
 
+ROUTE_TABLE: Final = 220
+"""Routing table that takes charon's routes, unless set otherwise."""
+
+RULE_PRIORITY: Final = 220
+"""Priority of the rule that leads to this table; it stands before ``main`` (32766)."""
+
+BYPASS_MARK: Final = 220
+"""Packets (of sockets) with this mark do not see charon's table: the rule excludes them.
+
+A user-space backend sets it on the IKE socket (``bypass_socket``), or a tunnel's route to
+0.0.0.0/0 would swallow the packets that carry the tunnel.
+"""
+
 SPI_LIMIT: Final = 0xFFFFFFFF
 REQID_LIMIT: Final = 0xFFFFFFFF
 
@@ -422,6 +435,15 @@ class IpsecBackend(Protocol):
 
     def bypass_socket(self, fd: int, family: int) -> None:
         """Exempt a socket (the IKE socket) of AF_INET or AF_INET6 from all policies."""
+
+    def enable_udp_encapsulation(self, fd: int, family: int) -> None:
+        """Let the kernel take ESP in UDP (RFC 3948) from this socket (port 4500).
+
+        A backend that gets its packets by ``BackendContext.esp_socket`` does nothing here.
+
+        Raises:
+            KernelError: ESP in UDP will not arrive.
+        """
 
 
 class NetBackend(Protocol):
