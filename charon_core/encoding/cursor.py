@@ -1,0 +1,173 @@
+"""The one bounds-checked reader that every parser of the project goes through."""
+# ruff: noqa: SLF001 -- Restriction is the other half of Cursor and moves its bounds.
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from charon_core.encoding.errors import ParseError
+from charon_core.encoding.registry import NotifyType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+_U16 = Struct("!H")
+_U32 = Struct("!I")
+_U64 = Struct("!Q")
+
+_Arguments = ParamSpec("_Arguments")
+_Value = TypeVar("_Value")
+
+
+class Cursor:
+    """A position in `data` that only moves forwards and never past the current end.
+
+    All integers are in network byte order. Every method raises ParseError when the data does
+    not hold what is asked for; nothing is consumed then.
+
+    Args:
+        data: the octets to read.
+        payload_name: what is being read, for error messages.
+    """
+
+    __slots__ = ("_data", "_end", "_position", "payload_name")
+
+    def __init__(self, data: bytes, payload_name: str = "") -> None:
+        self._data = data
+        self._position = 0
+        self._end = len(data)
+        self.payload_name = payload_name
+
+    @property
+    def remaining(self) -> int:
+        """Octets between the position and the current end."""
+        return self._end - self._position
+
+    @property
+    def offset(self) -> int:
+        """Octets from the beginning of the outermost data to the position."""
+        return self._position
+
+    def u8(self) -> int:
+        """Read one octet."""
+        position = self._position
+        if position >= self._end:
+            raise self._short(1)
+        self._position = position + 1
+        return self._data[position]
+
+    def u16(self) -> int:
+        """Read a 16-bit integer."""
+        return self.unpack(_U16)[0]  # type: ignore[no-any-return]
+
+    def u32(self) -> int:
+        """Read a 32-bit integer."""
+        return self.unpack(_U32)[0]  # type: ignore[no-any-return]
+
+    def u64(self) -> int:
+        """Read a 64-bit integer."""
+        return self.unpack(_U64)[0]  # type: ignore[no-any-return]
+
+    def unpack(self, layout: Struct) -> tuple[Any, ...]:
+        """Read the fixed-size fields of `layout` at once."""
+        position = self._position
+        after = position + layout.size
+        if after > self._end:
+            raise self._short(layout.size)
+        self._position = after
+        return layout.unpack_from(self._data, position)
+
+    def take(self, count: int) -> bytes:
+        """Read exactly `count` octets."""
+        position = self._position
+        after = position + count
+        if count < 0 or after > self._end:
+            raise self._short(count)
+        self._position = after
+        return self._data[position:after]
+
+    def rest(self) -> bytes:
+        """Read everything up to the current end; may be empty."""
+        position = self._position
+        self._position = end = self._end
+        return self._data[position:end]
+
+    def skip(self, count: int) -> None:
+        """Pass over exactly `count` octets."""
+        after = self._position + count
+        if count < 0 or after > self._end:
+            raise self._short(count)
+        self._position = after
+
+    def restrict(self, length: int) -> Restriction:
+        """Confine this cursor to the next `length` octets within a `with` block.
+
+        The block must consume them exactly: a nested structure can neither read past its
+        own length nor leave octets behind, and a negative length (one shorter than the
+        header that carries it) is refused on entry.
+        """
+        return Restriction(self, length)
+
+    def error(
+        self,
+        reason: str,
+        notify: NotifyType = NotifyType.INVALID_SYNTAX,
+        notify_data: bytes = b"",
+    ) -> ParseError:
+        """Make (not raise) the ParseError for a fault at the position."""
+        return ParseError(self.payload_name, self._position, reason, notify, notify_data)
+
+    def checked(
+        self,
+        factory: Callable[_Arguments, _Value],
+        *args: _Arguments.args,
+        **kwargs: _Arguments.kwargs,
+    ) -> _Value:
+        """Make a value that checks itself; its ValueError becomes a ParseError here."""
+        try:
+            return factory(*args, **kwargs)
+        except ValueError as error:
+            raise self.error(str(error)) from error
+
+    def expect_end(self) -> None:
+        """Refuse octets that nothing has claimed."""
+        if self._position != self._end:
+            raise self.error(f"{self._end - self._position} octets behind the last field")
+
+    def _short(self, wanted: int) -> ParseError:
+        if wanted < 0:
+            return self.error(f"a length that is {-wanted} octets shorter than its own header")
+        return self.error(f"expected {wanted} octets, only {self._end - self._position} are left")
+
+
+class Restriction:
+    """The `with` block of `Cursor.restrict`: narrows the cursor, then widens it again."""
+
+    __slots__ = ("_cursor", "_length", "_outer_end")
+
+    def __init__(self, cursor: Cursor, length: int) -> None:
+        self._cursor = cursor
+        self._length = length
+        self._outer_end = 0
+
+    def __enter__(self) -> Cursor:
+        cursor = self._cursor
+        end = cursor._position + self._length
+        if self._length < 0 or end > cursor._end:
+            raise cursor._short(self._length)
+        self._outer_end = cursor._end
+        cursor._end = end
+        return cursor
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        cursor = self._cursor
+        if exception_type is None and cursor._position != cursor._end:
+            raise cursor.error(f"{cursor.remaining} octets behind the last field")
+        cursor._end = self._outer_end
