@@ -1,0 +1,112 @@
+"""The whole contract of plugins: every hook, when it is called, and what it is given.
+
+A plugin is a class or a module that an entry point of the group ``charon.plugins`` names. Of a
+class the host makes one instance for each daemon, without arguments. Methods (or functions)
+marked with `charon_core.plugin.hookimpl` are its hooks; it implements those that it needs, and
+takes those arguments that it wants.
+
+Order: the host asks all plugins for their features. Then each plugin, in the order of
+dependencies, is created and registers what it has, so that a plugin finds what it depends on
+complete. Worker threads start only after the last plugin: what a plugin queues waits until then.
+
+A hook that raises disables its plugin alone: what the plugin registered is taken back, its
+`charon_destroy` is called if its `charon_create` was, and the log tells plugin, hook and cause.
+
+Hooks are called one at a time and hold up the daemon: long work belongs into a job. They
+register objects; what happens later reaches these objects and never goes through a hook.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pluggy import HookspecMarker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from click import Group
+
+    from charon_core.attributes.manager import AttributeManager
+    from charon_core.bus.bus import Bus
+    from charon_core.config.backend import BackendManager
+    from charon_core.credentials.manager import CredentialManager
+    from charon_core.eap.registry import EapRegistry
+    from charon_core.kernel.manager import KernelInterface
+    from charon_core.plugin.facade import Daemon
+    from charon_core.plugin.features import Feature
+
+hookspec = HookspecMarker("charon")
+
+
+@hookspec
+def charon_features() -> Iterable[Feature]:  # type: ignore[empty-body]
+    """Return what the plugin provides and depends on; called first, before anything is created.
+
+    Without this hook a plugin provides nothing and depends on nothing.
+    """
+
+
+@hookspec
+def charon_create(daemon: Daemon) -> None:
+    """Start: read the settings, open files and sockets, queue long-lived loops.
+
+    Called once, after the plugins that this one depends on are complete. A plugin that raises
+    here has to close what it opened before, since its `charon_destroy` is not called.
+    """
+
+
+@hookspec
+def charon_register_credentials(credentials: CredentialManager) -> None:
+    """Add credential sets: sources of keys, certificates, secrets and CRLs."""
+
+
+@hookspec
+def charon_register_backends(backends: BackendManager) -> None:
+    """Add configuration backends: sources of connections."""
+
+
+@hookspec
+def charon_register_listeners(bus: Bus) -> None:
+    """Add listeners for events, and loggers for log lines, to the bus."""
+
+
+@hookspec
+def charon_register_eap_methods(eap: EapRegistry) -> None:
+    """Add EAP methods, by type, vendor and role (peer or server)."""
+
+
+@hookspec
+def charon_register_attributes(attributes: AttributeManager) -> None:
+    """Add providers of virtual IP addresses and of other configuration payload attributes."""
+
+
+@hookspec
+def charon_register_kernel(kernel: KernelInterface) -> None:
+    """Add kernel backends, as factories by name; one is chosen once all plugins are loaded."""
+
+
+@hookspec
+def charon_register_commands(cli: Group) -> None:
+    """Add subcommands to the ``charon`` command.
+
+    Called by the command line, in a process of its own: no daemon is there, and of the other
+    hooks none has been called.
+    """
+
+
+@hookspec
+def charon_reload() -> None:
+    """Read settings and files again, on SIGHUP or by a control command.
+
+    What is established stays up. What is wrong with a file is a line in the log, not an
+    exception: a plugin that raises here is disabled.
+    """
+
+
+@hookspec
+def charon_destroy() -> None:
+    """Stop: close sockets and files, flush what is buffered; in reverse order of creation.
+
+    Everything that the plugin registered has still to work: it is taken back afterwards.
+    """
