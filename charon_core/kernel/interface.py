@@ -11,6 +11,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
+from charon_core.config.child import Mark as Mark  # noqa: PLC0414, TC001 - handed on
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -107,13 +109,6 @@ class Encapsulation(NamedTuple):
 
     source_port: int
     destination_port: int
-
-
-class Mark(NamedTuple):
-    """A packet mark and the mask under which it is compared."""
-
-    value: int
-    mask: int = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,7 +374,7 @@ class IpsecBackend(Protocol):
         The reservation ends with ``add_sa`` of that SPI (inbound), or with ``delete_sa``.
         """
 
-    def add_sa(self, spec: SaSpec) -> None:
+    def add_sa(self, spec: SaSpec, /) -> None:
         """Install one SA.
 
         Raises:
@@ -388,10 +383,11 @@ class IpsecBackend(Protocol):
 
     def update_sa(
         self,
-        id: SaId,  # noqa: A002 - the word of the contract
+        sa: SaId,
         source: str,
         destination: str,
         encapsulation: Encapsulation | None,
+        /,
     ) -> None:
         """Move an SA to new addresses and ports, with its counters, keys and replay state.
 
@@ -400,43 +396,43 @@ class IpsecBackend(Protocol):
             KernelError: the SA stays as it was.
         """
 
-    def query_sa(self, id: SaId) -> SaUsage:  # noqa: A002
+    def query_sa(self, sa: SaId, /) -> SaUsage:
         """Return the counters of an SA.
 
         Raises:
             SaNotFound: there is no such SA.
         """
 
-    def delete_sa(self, id: SaId) -> None:  # noqa: A002
+    def delete_sa(self, sa: SaId, /) -> None:
         """Remove an SA or the reservation of its SPI.
 
         Raises:
             SaNotFound: there is no such SA.
         """
 
-    def add_policy(self, spec: PolicySpec) -> None:
+    def add_policy(self, spec: PolicySpec, /) -> None:
         """Install a policy, or replace the one with the same selectors, direction, mark, if_id.
 
         ``spec.priority`` is never None here. Reference counts are the KernelInterface's affair.
         """
 
-    def delete_policy(self, spec: PolicySpec) -> None:
+    def delete_policy(self, spec: PolicySpec, /) -> None:
         """Remove the policy with these selectors, direction, mark and if_id.
 
         Raises:
             SaNotFound: there is no such policy.
         """
 
-    def query_policy(self, spec: PolicySpec) -> float | None:
+    def query_policy(self, spec: PolicySpec, /) -> float | None:
         """Return when the policy was last used, on the monotonic clock; None for never."""
 
     def flush(self) -> None:
         """Remove every SA and policy that this backend object installed, and only those."""
 
-    def bypass_socket(self, fd: int, family: int) -> None:
+    def bypass_socket(self, fd: int, family: int, /) -> None:
         """Exempt a socket (the IKE socket) of AF_INET or AF_INET6 from all policies."""
 
-    def enable_udp_encapsulation(self, fd: int, family: int) -> None:
+    def enable_udp_encapsulation(self, fd: int, family: int, /) -> None:
         """Let the kernel take ESP in UDP (RFC 3948) from this socket (port 4500).
 
         A backend that gets its packets by ``BackendContext.esp_socket`` does nothing here.
