@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from charon_core.crypto.aes_mac import aes_cmac, aes_xcbc
 from charon_core.crypto.errors import UnsupportedAlgorithm
-from charon_core.encoding.registry import PrfId
+from charon_core.encoding.registry import PrfId, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,4 +139,4 @@ def get_prf(prf_id: int) -> Prf:
     try:
         return _PRFS[prf_id]
     except KeyError:
-        raise UnsupportedAlgorithm(f"PRF {prf_id} is not supported") from None
+        raise UnsupportedAlgorithm(f"PRF {name_of(PrfId, prf_id)} is not supported") from None
