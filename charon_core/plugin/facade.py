@@ -28,6 +28,7 @@ class Daemon:
 
     What the plugin adds through `bus`, `backends`, `credentials`, `eap`, `attributes` and
     `kernel` is written down by the host, and is taken back when the plugin ends or is disabled.
+    So these six are stand-ins that behave as the real ones; ``isinstance`` does not know them.
 
     Attributes:
         settings: The plugin's own table, ``[plugins.NAME]`` of charon.toml; empty if there is
@@ -42,7 +43,7 @@ class Daemon:
         credentials: Sources of keys, certificates and secrets.
         eap: EAP methods.
         attributes: Providers of virtual IP addresses and other attributes.
-        kernel: The kernel interface, and the kernel backends to choose from.
+        kernel: The kernel interface over the backend in use.
         plugins: Lists all plugins, loaded or not.
         reload: Has the daemon read its settings again and all plugins reload, on a worker.
         stop: Has the daemon stop in order; returns at once.

@@ -5,9 +5,10 @@ class the host makes one instance for each daemon, without arguments. Methods (o
 marked with `charon_core.plugin.hookimpl` are its hooks; it implements those that it needs, and
 takes those arguments that it wants.
 
-Order: the host asks all plugins for their features. Then each plugin, in the order of
-dependencies, is created and registers what it has, so that a plugin finds what it depends on
-complete. Worker threads start only after the last plugin: what a plugin queues waits until then.
+Order: all plugins are asked for their features, which gives the order of all that follows. All
+register their loggers, then their kernel backends: the daemon stands on these. Then each plugin
+is created and registers the rest at once, so that it finds what it depends on complete. Worker
+threads start only after the last plugin: what a plugin queues waits until then.
 
 A hook that raises disables its plugin alone: what the plugin registered is taken back, its
 `charon_destroy` is called if its `charon_create` was, and the log tells plugin, hook and cause.
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from charon_core.config.backend import BackendManager
     from charon_core.credentials.manager import CredentialManager
     from charon_core.eap.registry import EapRegistry
-    from charon_core.kernel.manager import KernelInterface
+    from charon_core.kernel.backends import BackendRegistry
     from charon_core.plugin.facade import Daemon
     from charon_core.plugin.features import Feature
+    from charon_core.settings import LogSettings, Paths, PluginTable, Settings
 
 hookspec = HookspecMarker("charon")
 
@@ -44,6 +46,22 @@ def charon_features() -> Iterable[Feature]:  # type: ignore[empty-body]
     """Return what the plugin provides and depends on; called first, before anything is created.
 
     Without this hook a plugin provides nothing and depends on nothing.
+    """
+
+
+@hookspec
+def charon_register_loggers(bus: Bus, log: LogSettings, paths: Paths) -> None:
+    """Add loggers to the bus, as the section ``[log]`` asks for them; before `charon_create`.
+
+    What was to be said before is said when the last plugin has added its loggers.
+    """
+
+
+@hookspec
+def charon_register_kernel(kernel: BackendRegistry) -> None:
+    """Add kernel backends, as factories by name; before `charon_create`.
+
+    The daemon chooses one when all plugins have registered theirs, and calls its factory then.
     """
 
 
@@ -68,7 +86,7 @@ def charon_register_backends(backends: BackendManager) -> None:
 
 @hookspec
 def charon_register_listeners(bus: Bus) -> None:
-    """Add listeners for events, and loggers for log lines, to the bus."""
+    """Add listeners for events to the bus, and loggers that need more than their settings."""
 
 
 @hookspec
@@ -82,11 +100,6 @@ def charon_register_attributes(attributes: AttributeManager) -> None:
 
 
 @hookspec
-def charon_register_kernel(kernel: KernelInterface) -> None:
-    """Add kernel backends, as factories by name; one is chosen once all plugins are loaded."""
-
-
-@hookspec
 def charon_register_commands(cli: Group) -> None:
     """Add subcommands to the ``charon`` command.
 
@@ -96,10 +109,11 @@ def charon_register_commands(cli: Group) -> None:
 
 
 @hookspec
-def charon_reload() -> None:
+def charon_reload(settings: PluginTable, core: Settings) -> None:
     """Read settings and files again, on SIGHUP or by a control command.
 
-    What is established stays up. What is wrong with a file is a line in the log, not an
+    `settings` is the plugin's table, and `core` are the daemon's settings, as the file has them
+    now. What is established stays up. What is wrong with a file is a line in the log, not an
     exception: a plugin that raises here is disabled.
     """
 

@@ -9,8 +9,6 @@ from enum import Enum
 class PluginState(Enum):
     """How far a plugin has come."""
 
-    FOUND = "found"
-    """Installed and allowed; nothing of it has been run yet."""
     READY = "ready"
     """Imported, and everything that it depends on is there; not created."""
     LOADED = "loaded"

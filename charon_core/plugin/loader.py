@@ -1,0 +1,247 @@
+"""The plugin host: finds plugins, loads them in order, and keeps their faults to themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from charon_core.bus.listener import Level
+from charon_core.plugin.distributions import find_plugins
+from charon_core.plugin.features import order_plugins, providers
+from charon_core.plugin.info import PluginInfo, PluginState
+from charon_core.plugin.instance import Caller, Instance, PluginFailure
+from charon_core.plugin.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from click import Group
+
+    from charon_core.bus.bus import Bus
+    from charon_core.kernel.backends import BackendRegistry
+    from charon_core.plugin.distributions import FoundPlugin
+    from charon_core.plugin.facade import Daemon
+    from charon_core.settings import Paths, Settings
+
+Report = Callable[..., None]
+"""``report(level, message, *args)``: a line for the log."""
+
+
+class PluginHost:
+    """All plugins of one daemon.
+
+    A daemon calls `discover`, `prepare`, `load`, then `reload` as often as it likes, and at the
+    end `destroy`; all from one thread. No call raises for what a plugin did: the plugin is
+    disabled, with the reason in its `PluginInfo` and in the log.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        report: Report,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        installed: Callable[[], Sequence[FoundPlugin]] = find_plugins,
+        is_root: bool | None = None,
+    ) -> None:
+        """Set up a host; nothing is looked for yet.
+
+        Args:
+            settings: What may load, and the plugins' tables.
+            report: ``report(level, message, *args)``: writes a log line.
+            environment: Where ``CHARON_PLUGINS`` and ``CHARON_TRACE_HOOKS`` are looked up.
+            installed: Returns the plugins that are installed.
+            is_root: Whether the rule for root's daemons applies; None asks the system.
+        """
+        self._settings = settings
+        self._report = report
+        self._installed = installed
+        self._selection = Selection.make(settings.plugins, environment, is_root=is_root)
+        self._caller = Caller(environment)
+        self._all: list[Instance] = []
+        self._order: list[Instance] = []
+        # Lines that wait for the loggers, which are plugins as well; None: no longer needed.
+        self._early: list[tuple[Any, ...]] | None = []
+
+    def plugins(self) -> tuple[PluginInfo, ...]:
+        """Return all plugins that are installed, or were asked for, in the order of loading."""
+        rest = [instance for instance in self._all if instance not in self._order]
+        return tuple(instance.info() for instance in (*self._order, *rest))
+
+    # -- start --------------------------------------------------------------------------------
+
+    def discover(self) -> None:
+        """Find the plugins, import those that may load, and put them in order."""
+        for choice in self._selection.choose(self._installed()):
+            instance = Instance(choice.plugin)
+            self._all.append(instance)
+            if choice.missing:
+                self._refuse(instance, PluginState.UNMET, choice.reason)
+            elif choice.reason:
+                instance.state, instance.reason = PluginState.BLOCKED, choice.reason
+                self._say(Level.MORE, "plugin '%s' not loaded: %s", instance.name, choice.reason)
+            else:
+                try:
+                    self._caller.bring_in(instance)
+                except PluginFailure as failure:
+                    self._fail(instance, failure)
+        self._arrange()
+
+    def prepare(self, bus: Bus, kernel: BackendRegistry, paths: Paths) -> None:
+        """Let plugins register what the daemon itself stands on: loggers, kernel backends."""
+        for instance in self._living():
+            arguments = {
+                "bus": instance.ledger.watch(bus),
+                "log": self._settings.log,
+                "paths": paths,
+            }
+            self._call(instance, "charon_register_loggers", **arguments)
+        self._flush()
+        for instance in self._living():
+            self._call(instance, "charon_register_kernel", kernel=instance.ledger.watch(kernel))
+
+    def load(self, daemon: Daemon) -> None:
+        """Create each plugin and let it register, in the order of dependencies.
+
+        Args:
+            daemon: The facade; each plugin gets one of its own, made after this.
+        """
+        for instance in self._living():
+            self._load(instance, daemon)
+        loaded = [i.name for i in self._order if i.state is PluginState.LOADED]
+        self._say(Level.CONTROL, "loaded plugins: %s", " ".join(loaded) or "none")
+
+    def _load(self, instance: Instance, daemon: Daemon) -> None:
+        watch = instance.ledger.watch
+        own = replace(
+            daemon,
+            settings=self._settings.plugins.table(instance.name),
+            core=_without_tables(daemon.core),
+            bus=watch(daemon.bus),
+            backends=watch(daemon.backends),
+            credentials=watch(daemon.credentials),
+            eap=watch(daemon.eap),
+            attributes=watch(daemon.attributes),
+            kernel=watch(daemon.kernel),
+        )
+        if not self._call(instance, "charon_create", daemon=own):
+            return
+        instance.created = True
+        registrations: tuple[tuple[str, dict[str, object]], ...] = (
+            ("charon_register_credentials", {"credentials": own.credentials}),
+            ("charon_register_backends", {"backends": own.backends}),
+            ("charon_register_listeners", {"bus": own.bus}),
+            ("charon_register_eap_methods", {"eap": own.eap}),
+            ("charon_register_attributes", {"attributes": own.attributes}),
+        )
+        for hook, arguments in registrations:
+            if not self._call(instance, hook, **arguments):
+                return
+        instance.state = PluginState.LOADED
+        self._say(Level.MORE, "plugin '%s' %s loaded", instance.name, instance.found.version)
+
+    # -- later --------------------------------------------------------------------------------
+
+    def reload(self, settings: Settings) -> None:
+        """Hand new settings to every plugin; which plugins are loaded does not change."""
+        self._settings = settings
+        core = _without_tables(settings)
+        for instance in self._living():
+            table = settings.plugins.table(instance.name)
+            self._call(instance, "charon_reload", settings=table, core=core)
+
+    def destroy(self) -> None:
+        """Stop every plugin, the last created first, and take back what it registered."""
+        for instance in reversed([*self._living()]):
+            failed = self._take_down(instance)
+            instance.state = PluginState.FAILED if failed else PluginState.STOPPED
+            instance.reason = failed
+
+    def register_commands(self, cli: Group) -> None:
+        """Let plugins add subcommands to the command line; a host of its own does only this."""
+        self._flush()
+        for instance in self._living():
+            self._call(instance, "charon_register_commands", cli=cli)
+
+    # -- faults -------------------------------------------------------------------------------
+
+    def _call(self, instance: Instance, hook: str, **arguments: object) -> bool:
+        """Call a hook; False if the plugin failed and is disabled now."""
+        try:
+            self._caller.call(instance, hook, **arguments)
+        except PluginFailure as failure:
+            self._fail(instance, failure)
+            return False
+        return True
+
+    def _fail(self, instance: Instance, failure: PluginFailure) -> None:
+        """Disable a plugin, and those that cannot do without it."""
+        self._say(Level.MORE, "plugin '%s':\n%s", instance.name, failure.details)
+        self._refuse(instance, PluginState.FAILED, str(failure))
+        for dependent in reversed(self._order):
+            if dependent.is_alive and (gone := self._unmet_need(dependent)):
+                reason = f"needs {gone}, which '{instance.name}' does not provide any more"
+                self._refuse(dependent, PluginState.UNMET, reason)
+
+    def _refuse(self, instance: Instance, state: PluginState, reason: str) -> None:
+        instance.state, instance.reason = state, reason
+        self._say(Level.AUDIT, "plugin '%s' disabled: %s", instance.name, reason)
+        self._take_down(instance)
+
+    def _take_down(self, instance: Instance) -> str:
+        """Call `charon_destroy` where it is due, and undo the rest; return what went wrong."""
+        failed = ""
+        if instance.created:
+            instance.created = False
+            try:
+                self._caller.call(instance, "charon_destroy")
+            except PluginFailure as failure:
+                failed = str(failure)
+                self._say(Level.AUDIT, "plugin '%s' failed to stop: %s", instance.name, failed)
+        for error in instance.ledger.undo():
+            what = f"{type(error).__name__}: {error}"
+            self._say(Level.CONTROL, "plugin '%s': taking back failed: %s", instance.name, what)
+        self._caller.dismiss(instance)
+        return failed
+
+    # -- order --------------------------------------------------------------------------------
+
+    def _living(self) -> Iterator[Instance]:
+        """Yield the plugins that work, in order; one that fails meanwhile is left out."""
+        return (instance for instance in self._order if instance.is_alive)
+
+    def _arrange(self) -> None:
+        alive = {instance.name: instance for instance in self._all if instance.is_alive}
+        order = order_plugins({name: item.features for name, item in alive.items()})
+        self._order = [alive[name] for name in order.plugins]
+        for name, reason in order.unmet.items():
+            self._refuse(alive[name], PluginState.UNMET, reason)
+        for name, wants in order.missing.items():
+            self._say(Level.MORE, "plugin '%s' goes without %s", name, ", ".join(wants))
+        for name, wants in order.dropped.items():
+            listed = ", ".join(wants)
+            self._say(Level.CONTROL, "plugin '%s' loads before %s: a circle", name, listed)
+
+    def _unmet_need(self, instance: Instance) -> str:
+        """Return a hard dependency that no plugin which still works provides; empty if none."""
+        alive = {item.name: item.features for item in self._living()}
+        needs = (need for feature in instance.features for need in feature.needs)
+        return next((need for need in needs if not providers(alive, need)), "")
+
+    def _flush(self) -> None:
+        early, self._early = self._early, None
+        for line in early or ():
+            self._report(*line)
+
+    def _say(self, level: Level, message: str, *arguments: object) -> None:
+        if self._early is not None:
+            self._early.append((level, message, *arguments))
+        else:
+            self._report(level, message, *arguments)
+
+
+def _without_tables(settings: Settings) -> Settings:
+    """Leave out the plugins' tables: they are the affair of each plugin alone."""
+    return replace(settings, plugins=replace(settings.plugins, tables={}))
