@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from charon_core.encoding.registry import NotifyType, name_of
 
 
@@ -19,10 +17,10 @@ class ParseError(Exception):
         notify: the error notify that answers this fault.
         notify_data: notification data that belongs to `notify`, for instance the payload type
             octet of UNSUPPORTED_CRITICAL_PAYLOAD (RFC 7296 section 2.5).
+        answerable: whether `notify` may be sent to the peer. INVALID_SYNTAX only answers what
+            came inside a verified SK payload, lest forged messages get answers (section
+            3.10.1); and nothing answers faults around an SK payload that is not verified yet.
     """
-
-    answerable: ClassVar[bool] = True
-    """Whether `notify` may be sent to the peer at all."""
 
     def __init__(
         self,
@@ -38,6 +36,7 @@ class ParseError(Exception):
         self.reason = reason
         self.notify = notify
         self.notify_data = notify_data
+        self.answerable = notify != NotifyType.INVALID_SYNTAX
 
     def __str__(self) -> str:
         where = f"{self.payload}, octet {self.offset}" if self.payload else f"octet {self.offset}"
@@ -53,5 +52,3 @@ class IntegrityError(ParseError):
     Anybody can make one, so it is dropped without an answer and without a change of state
     (RFC 7296 section 2.21.3).
     """
-
-    answerable: ClassVar[bool] = False

@@ -22,7 +22,7 @@ from charon_core.encoding.header import (
     MINOR_VERSION,
     Header,
 )
-from charon_core.encoding.payloads import Encrypted, Notify
+from charon_core.encoding.payloads import Encrypted, EncryptedFragment, Notify
 from charon_core.encoding.registry import NotifyType, PayloadType
 from charon_core.encoding.summary import summarize
 
@@ -33,6 +33,7 @@ _Payload = TypeVar("_Payload", bound="Payload")
 
 _VERSION: Final = MAJOR_VERSION << 4 | MINOR_VERSION
 _SK: Final = int(PayloadType.SK)
+_LENGTH_OFFSET: Final = 24  # of the length field in the IKE header
 
 
 class Sealer(Protocol):
@@ -104,10 +105,10 @@ class Message:
                 of another version than 2.
         """
         header = Header.parse(data)
-        _check_version(header)
+        check_version(header)
         cursor = Cursor(data, "message")
         cursor.skip(HEADER_LENGTH)
-        return _with_payloads(header, parse_chain(cursor, header.next_payload), None)
+        return message_of(header, parse_chain(cursor, header.next_payload), None)
 
     def encode(self) -> bytes:
         """The whole message in the clear.
@@ -170,30 +171,85 @@ def open_message(data: bytes, sealer: Sealer) -> Message:
         IntegrityError: checksum or padding is wrong.
         ParseError: there is no SK payload at the end, or a payload is malformed.
     """
-    header = Header.parse(data)
-    _check_version(header)
-    cursor = Cursor(data, "message")
-    cursor.skip(HEADER_LENGTH)
-    outer = parse_chain(cursor, header.next_payload)
-    sealed = outer[-1] if outer else None
-    if not isinstance(sealed, Encrypted):
-        raise cursor.error("expected an SK payload at the end of the message")
+    header, outer = parse_sealed(data)
+    if not isinstance(outer, Encrypted):
+        raise ParseError("SKF", HEADER_LENGTH, "expected a whole message, came a fragment")
+    plaintext = open_sealed(sealer, data, outer)
+    chain = parse_opened(plaintext, outer.first_payload)
+    return message_of(header, chain, (data[: len(data) - len(outer.data)], plaintext))
+
+
+def parse_sealed(data: bytes) -> tuple[Header, Encrypted | EncryptedFragment]:
+    """Read a message up to the SK or SKF payload that ends it; nothing is verified yet.
+
+    Raises:
+        ParseError: the message does not end with such a payload, or is malformed before; it
+            is never answerable.
+    """
+    try:
+        header = Header.parse(data)
+        check_version(header)
+        cursor = Cursor(data, "message")
+        cursor.skip(HEADER_LENGTH)
+        outer = parse_chain(cursor, header.next_payload)
+        sealed = outer[-1] if outer else None
+        if not isinstance(sealed, (Encrypted, EncryptedFragment)):
+            raise cursor.error("expected an SK or SKF payload at the end of the message")
+    except ParseError as error:
+        error.answerable = False
+        raise
+    return header, sealed
+
+
+def parse_opened(plaintext: bytes, first: int) -> tuple[Payload, ...]:
+    """Read the payloads of a verified plaintext; any fault is answerable."""
+    try:
+        return parse_chain(Cursor(plaintext, "message"), first, inside=True)
+    except ParseError as error:
+        error.answerable = True
+        raise
+
+
+def open_sealed(sealer: Sealer, data: bytes, sealed: Encrypted | EncryptedFragment) -> bytes:
+    """The plaintext of the SK or SKF payload that ends the message `data`.
+
+    Raises:
+        IntegrityError: checksum or padding is wrong.
+    """
     aad = data[: len(data) - len(sealed.data)]
-    plaintext = open_sealed(sealer, aad, sealed)
-    inner = Cursor(plaintext, "message")
-    chain = parse_chain(inner, sealed.first_payload, inside=True)
-    return _with_payloads(header, chain, (aad, plaintext))
-
-
-def open_sealed(sealer: Sealer, aad: bytes, sealed: Encrypted) -> bytes:
-    """Decrypt the body of an SK payload; a wrong checksum becomes IntegrityError."""
     try:
         return sealer.open(aad, sealed.data)
     except ValueError as error:
         raise IntegrityError(sealed.NAME, len(aad), str(error)) from error
 
 
-def _check_version(header: Header) -> None:
+def intermediate_octets(message: Message) -> tuple[bytes, bytes]:
+    """What an IKE_INTERMEDIATE message adds to the AUTH computation (RFC 9242 section 3.3.2).
+
+    Args:
+        message: one that came out of `open_message` or a Reassembler, or one to be sealed.
+
+    Returns:
+        IntAuth_A, the octets up to the SK payload's body, and IntAuth_P, the plaintext; the
+        lengths in IntAuth_A count neither initialization vector nor padding nor checksum.
+    """
+    if message.opened is not None:
+        ahead, plaintext = message.opened
+    else:
+        first, plaintext = encode_chain(message.payloads)
+        ahead = encode_header(message, _SK, 0) + GENERIC_HEADER.pack(first, 0, 0)
+    whole = len(ahead) + len(plaintext)
+    adjusted = (
+        ahead[:_LENGTH_OFFSET]
+        + whole.to_bytes(4, "big")
+        + ahead[HEADER_LENGTH:-2]
+        + (GENERIC_HEADER.size + len(plaintext)).to_bytes(2, "big")
+    )
+    return adjusted, plaintext
+
+
+def check_version(header: Header) -> None:
+    """Refuse another major version than 2; minor versions are ignored (RFC 7296 section 2.5)."""
     major, minor = header.version
     if major != MAJOR_VERSION:
         raise ParseError(
@@ -204,9 +260,10 @@ def _check_version(header: Header) -> None:
         )
 
 
-def _with_payloads(
+def message_of(
     header: Header, payloads: tuple[Payload, ...], opened: tuple[bytes, bytes] | None
 ) -> Message:
+    """A received message from its parts."""
     return Message(
         header.initiator_spi,
         header.responder_spi,
