@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +10,7 @@ from charon_core.config.hosts import HostKind, HostPattern, no_names, parse_host
 from charon_core.encoding.registry import ProtocolId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from charon_core.config.proposal import Proposal
 
@@ -125,6 +125,15 @@ class IkeConfig:
     def match_remote(self, host: str, names: Callable[[str], Iterable[str]] = no_names) -> int:
         """Return how well an address fits the peer's side, 0 if not at all."""
         return _best(self.remote_patterns, host, names)
+
+    @property
+    def content_key(self) -> Hashable:
+        """A key that two configurations share if they differ in their names only."""
+        return tuple(
+            getattr(self, entry.name)
+            for entry in fields(self)
+            if entry.compare and entry.name != "name"
+        )
 
     @property
     def remote_hosts(self) -> tuple[str, ...]:

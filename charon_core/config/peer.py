@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from charon_core.config.identification import Identification
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from charon_core.config.child import ChildConfig
     from charon_core.config.ike import IkeConfig
 
 MAX_AUTH_ROUNDS: Final = 8
 """Authentication rounds of one side (RFC 4739) that a configuration may ask for."""
+
+
+_OWN: Final = frozenset({"name", "ike", "children"})
 
 
 class AuthClass(Enum):
@@ -159,6 +164,14 @@ class PeerConfig:
         if min(times) < 0:
             message = f"connection '{self.name}': a time or the number of tries is negative"
             raise ValueError(message)
+
+    @property
+    def content_key(self) -> Hashable:
+        """A key that two configurations share if they differ in names and children only."""
+        return (
+            self.ike.content_key,
+            *(getattr(self, entry.name) for entry in fields(self) if entry.name not in _OWN),
+        )
 
     def child(self, name: str) -> ChildConfig | None:
         """Return the CHILD_SA configuration of that name, or None."""
