@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,8 +18,7 @@ _INFO = re.compile(r"(?P<name>[A-Za-z0-9_.-]+?)-(?P<version>[^-]+)\.dist-info\Z"
 _ENTRY = re.compile(r"\s*(?P<name>[^=#\s][^=]*?)\s*=\s*(?P<target>[\w.]+(?:\s*:\s*[\w.]+)?)\s*\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class FoundPlugin:
+class FoundPlugin(NamedTuple):
     """An entry point.
 
     Attributes:

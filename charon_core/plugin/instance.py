@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
-from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +36,14 @@ class PluginFailure(Exception):  # noqa: N818 - says what is the case
     """
 
     def __init__(self, where: str, error: BaseException) -> None:
+        import traceback
+
         self.where = where
         self.cause = _in_a_line(error)
         self.details = "".join(traceback.format_exception(error)).rstrip()
         super().__init__(f"{where}: {self.cause}")
 
 
-@dataclass(slots=True, eq=False)
 class Instance:
     """A plugin that is installed, in whatever state.
 
@@ -56,17 +54,19 @@ class Instance:
         hooks: The hooks that it implements, in the order of the contract.
         features: What it provides and depends on.
         ledger: What it has registered.
+        plugin: The object that has the hooks; None before the import and after the end.
         created: Whether its `charon_create` has been passed, so that `charon_destroy` is due.
     """
 
-    found: FoundPlugin
-    state: PluginState = PluginState.READY
-    reason: str = ""
-    hooks: tuple[str, ...] = ()
-    features: tuple[Feature, ...] = ()
-    ledger: Ledger = field(default_factory=Ledger)
-    created: bool = False
-    _plugin: object = None
+    def __init__(self, found: FoundPlugin) -> None:
+        self.found = found
+        self.state = PluginState.READY
+        self.reason = ""
+        self.hooks: tuple[str, ...] = ()
+        self.features: tuple[Feature, ...] = ()
+        self.ledger = Ledger()
+        self.created = False
+        self.plugin: object = None
 
     @property
     def name(self) -> str:
@@ -115,7 +115,7 @@ class Caller:
         """
         try:
             plugin = _resolve(instance.found.target)
-            instance._plugin = plugin  # noqa: SLF001 - the field is for this class alone
+            instance.plugin = plugin
             self._manager.register(plugin, name=instance.name)
             self._plugins.append(plugin)
             instance.hooks = self._known_hooks(plugin)
@@ -136,7 +136,7 @@ class Caller:
         """
         if hook not in instance.hooks:
             return None
-        others = [plugin for plugin in self._plugins if plugin is not instance._plugin]  # noqa: SLF001
+        others = [plugin for plugin in self._plugins if plugin is not instance.plugin]
         caller = self._manager.subset_hook_caller(hook, others)
         start = time.perf_counter()
         outcome = "raised"
@@ -158,8 +158,8 @@ class Caller:
 
     def dismiss(self, instance: Instance) -> None:
         """Forget the object of a plugin; its hooks are not called any more."""
-        plugin = instance._plugin  # noqa: SLF001
-        instance._plugin = None  # noqa: SLF001
+        plugin = instance.plugin
+        instance.plugin = None
         if plugin is None:
             return
         if self._manager.is_registered(plugin):
@@ -170,6 +170,8 @@ class Caller:
         """Return the hooks of a plugin; one that the contract does not have is an error."""
         names = {caller.name for caller in self._manager.get_hookcallers(plugin) or ()}
         for name in sorted(names.difference(HOOKS)):
+            from difflib import get_close_matches
+
             near = get_close_matches(name, HOOKS, 1)
             advice = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(HOOKS)}"
             raise TypeError(f"there is no hook {name!r}; {advice}")
@@ -194,6 +196,8 @@ def _checked(features: Any) -> tuple[Feature, ...]:
 
 def _in_a_line(error: BaseException) -> str:
     """Say what was raised, and where; the last frame is the nearest to the cause."""
+    import traceback
+
     text = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) or not frames:

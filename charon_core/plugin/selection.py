@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from charon_core.plugin.distributions import CORE, FoundPlugin, same_name
 
@@ -18,8 +16,7 @@ EXACT_VARIABLE = "CHARON_PLUGINS"
 """Environment variable: exactly these load; names, or ``module:attribute``, with commas."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A plugin and why it may not load; an empty `reason` means that it may.
 
     Attributes:
@@ -33,8 +30,7 @@ class Choice:
     missing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """The rules.
 
     Attributes:
@@ -123,6 +119,8 @@ class Selection:
             if ":" in name and self.exact is not None:
                 missing.append(Choice(FoundPlugin(name.rpartition(":")[2], name)))
             elif not _has(known, name):
+                from difflib import get_close_matches
+
                 near = get_close_matches(name, known, 1)
                 advice = f"did you mean {near[0]!r}?" if near else f"installed are: {_list(known)}"
                 reason = f"named in {place}, but not installed; {advice}"

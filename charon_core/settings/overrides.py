@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     from charon_core.settings.model import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(NamedTuple):
     """Options of ``charon run``, as Debian's starter passes them.
 
     Attributes:
@@ -24,7 +24,7 @@ class Overrides:
     """
 
     use_syslog: bool = False
-    levels: Mapping[str, int] = field(default_factory=dict)
+    levels: Mapping[str, int] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
     def apply(self, settings: Settings) -> Settings:

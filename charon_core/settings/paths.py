@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from charon_core.settings.model import PathSettings
@@ -17,8 +16,12 @@ def below(root: Path | None, path: str | Path) -> Path:
     return Path(path) if root is None else root / str(path).lstrip("/")
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+def settings_file(root: Path | None) -> Path:
+    """Return where charon.toml is unless it is named."""
+    return below(root, SETTINGS_FILE)
+
+
+class Paths(NamedTuple):
     """Where this daemon's files and sockets are; the root is in front of each already.
 
     Attributes:
@@ -59,7 +62,7 @@ class Paths:
         """
         return cls(
             root=root,
-            settings=settings or below(root, SETTINGS_FILE),
+            settings=settings or settings_file(root),
             ipsec_conf=below(root, configured.ipsec_conf),
             ipsec_secrets=below(root, configured.ipsec_secrets),
             ipsec_d=below(root, configured.ipsec_d),

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from charon_core.settings.convert import Conversion
 from charon_core.settings.errors import SettingsError, SettingsProblem
 from charon_core.settings.model import PluginSettings, Settings
 from charon_core.settings.table import PluginTable
@@ -61,6 +60,8 @@ def parse_settings(text: str, file: str = "charon.toml") -> Settings:
     # An empty file needs no parser: that spares its import at the start of the daemon.
     if not text.strip():
         return Settings()
+    from charon_core.settings.convert import Conversion
+
     document = _parse_toml(text, file)
     lines = _LazyLines(text)
     conversion = Conversion(file, lines.line_of)
@@ -89,6 +90,8 @@ def parse_table(table: PluginTable | Mapping[str, object], kind: type[T]) -> T:
     Raises:
         SettingsError: with all problems, as for the daemon's own keys.
     """
+    from charon_core.settings.convert import Conversion
+
     known = table if isinstance(table, PluginTable) else PluginTable(table)
     conversion = Conversion(
         known.file, lambda position: known.line_of(*position[len(known.prefix) :])

@@ -1,0 +1,1 @@
+"""The features that charon-core brings along, as plugins like all others."""
