@@ -75,12 +75,13 @@ def parse_chain(cursor: Cursor, first: int, *, inside: bool = False) -> tuple[Pa
         following, flags, length = cursor.unpack(GENERIC_HEADER)
         counts[current] = count = counts.get(current, 0) + 1
         if count > payload_class.LIMIT or len(chain) == MAX_PAYLOADS:
-            raise cursor.error(f"more than {min(payload_class.LIMIT, MAX_PAYLOADS)} payloads")
-        with cursor.restrict(length - 4):
-            if payload_class is Unknown:
-                chain.append(_parse_unknown(cursor, current, flags))
-            else:
-                chain.append(payload_class.parse_body(cursor))
+            raise cursor.error(f"more than {len(chain)} payloads, {count - 1} of this type")
+        outer_end = cursor.narrow(length - 4)
+        if payload_class is Unknown:
+            chain.append(_parse_unknown(cursor, current, flags))
+        else:
+            chain.append(payload_class.parse_body(cursor))
+        cursor.widen(outer_end)
         current = following
     cursor.payload_name = "message"
     cursor.expect_end()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from charon_core.encoding.errors import ParseError
 from charon_core.encoding.registry import NotifyType
@@ -17,7 +17,7 @@ _U16 = Struct("!H")
 _U32 = Struct("!I")
 _U64 = Struct("!Q")
 
-_Arguments = ParamSpec("_Arguments")
+_Fields = TypeVarTuple("_Fields")
 _Value = TypeVar("_Value")
 
 
@@ -110,6 +110,25 @@ class Cursor:
         """
         return Restriction(self, length)
 
+    def narrow(self, length: int) -> int:
+        """Enter a restriction without a `with` block, where each microsecond counts.
+
+        Returns:
+            The present end, for `widen`.
+        """
+        end = self._position + length
+        outer_end = self._end
+        if length < 0 or end > outer_end:
+            raise self._short(length)
+        self._end = end
+        return outer_end
+
+    def widen(self, outer_end: int) -> None:
+        """Leave the restriction that returned `outer_end`; it must be consumed exactly."""
+        if self._position != self._end:
+            raise self.error(f"{self._end - self._position} octets behind the last field")
+        self._end = outer_end
+
     def error(
         self,
         reason: str,
@@ -119,15 +138,10 @@ class Cursor:
         """Make (not raise) the ParseError for a fault at the position."""
         return ParseError(self.payload_name, self._position, reason, notify, notify_data)
 
-    def checked(
-        self,
-        factory: Callable[_Arguments, _Value],
-        *args: _Arguments.args,
-        **kwargs: _Arguments.kwargs,
-    ) -> _Value:
+    def checked(self, factory: Callable[[*_Fields], _Value], *fields: *_Fields) -> _Value:
         """Make a value that checks itself; its ValueError becomes a ParseError here."""
         try:
-            return factory(*args, **kwargs)
+            return factory(*fields)
         except ValueError as error:
             raise self.error(str(error)) from error
 
@@ -153,13 +167,8 @@ class Restriction:
         self._outer_end = 0
 
     def __enter__(self) -> Cursor:
-        cursor = self._cursor
-        end = cursor._position + self._length
-        if self._length < 0 or end > cursor._end:
-            raise cursor._short(self._length)
-        self._outer_end = cursor._end
-        cursor._end = end
-        return cursor
+        self._outer_end = self._cursor.narrow(self._length)
+        return self._cursor
 
     def __exit__(
         self,
@@ -167,7 +176,7 @@ class Restriction:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        cursor = self._cursor
-        if exception_type is None and cursor._position != cursor._end:
-            raise cursor.error(f"{cursor.remaining} octets behind the last field")
-        cursor._end = self._outer_end
+        if exception_type is None:
+            self._cursor.widen(self._outer_end)
+        else:
+            self._cursor._end = self._outer_end

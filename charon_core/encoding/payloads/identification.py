@@ -21,7 +21,6 @@ _EXACT_LENGTHS: Final = {
     int(IdType.NULL): 0,  # RFC 7619 section 2.2
 }
 _TEXT_TYPES: Final = frozenset({int(IdType.FQDN), int(IdType.RFC822_ADDR)})
-_TERMINATORS: Final = b"\x00\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Identification(Payload):
                 )
         elif not self.data:
             raise ValueError(f"identity of type {name_of(IdType, id_type)} is empty")
-        elif id_type in _TEXT_TYPES and any(octet in self.data for octet in _TERMINATORS):
+        elif id_type in _TEXT_TYPES and _has_terminator(self.data):
             # A name that ends early for one reader and not for another lets somebody in.
             raise ValueError(f"identity of type {name_of(IdType, id_type)} holds a terminator")
 
@@ -63,6 +62,10 @@ class Identification(Payload):
         """Read the type and everything behind it."""
         (id_type,) = cursor.unpack(_LAYOUT)
         return cursor.checked(cls, id_type, cursor.rest())
+
+
+def _has_terminator(text: bytes) -> bool:
+    return b"\x00" in text or b"\r" in text or b"\n" in text
 
 
 class IdentificationInitiator(Identification):

@@ -167,12 +167,13 @@ class ProposalSubstructure:
         if more not in (_LAST, _MORE_PROPOSALS):
             raise cursor.error(f"expected 0 or 2 as a proposal's first octet, came {more}")
         transforms = []
-        with cursor.restrict(length - _PROPOSAL.size):
-            spi = cursor.take(spi_length)
-            following = count > 0
-            while following:
-                transform, following = TransformSubstructure.parse(cursor)
-                transforms.append(transform)
+        outer_end = cursor.narrow(length - _PROPOSAL.size)
+        spi = cursor.take(spi_length)
+        following = count > 0
+        while following:
+            transform, following = TransformSubstructure.parse(cursor)
+            transforms.append(transform)
+        cursor.widen(outer_end)
         if len(transforms) != count:
             raise cursor.error(f"a proposal says {count} transforms and has {len(transforms)}")
         proposal = cursor.checked(cls, number, protocol, spi, tuple(transforms))

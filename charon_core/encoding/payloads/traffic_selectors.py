@@ -22,8 +22,11 @@ OPAQUE_PORTS: Final = (0xFFFF, 0)
 
 _LAYOUT: Final = Struct("!B3x")
 _SELECTOR: Final = Struct("!BBH")
-_PORTS: Final = Struct("!HH")
-_IP_SELECTOR: Final = Struct("!BBHHH")
+# First port, last port, first address, last address.
+_RANGES: Final = {
+    int(TsType.IPV4_ADDR_RANGE): Struct("!HH4s4s"),
+    int(TsType.IPV6_ADDR_RANGE): Struct("!HH16s16s"),
+}
 _ADDRESS_LENGTHS: Final = {int(TsType.IPV4_ADDR_RANGE): 4, int(TsType.IPV6_ADDR_RANGE): 16}
 
 
@@ -74,26 +77,28 @@ class SelectorSubstructure:
 
     def encode(self) -> bytes:
         """The selector with its header."""
-        if self.ts_type not in _ADDRESS_LENGTHS:
+        layout = _RANGES.get(self.ts_type)
+        if layout is None:
             length = _SELECTOR.size + len(self.start)
             return _SELECTOR.pack(self.ts_type, self.protocol, length) + self.start
-        length = _IP_SELECTOR.size + 2 * len(self.start)
-        head = _IP_SELECTOR.pack(
-            self.ts_type, self.protocol, length, self.start_port, self.end_port
+        length = _SELECTOR.size + layout.size
+        return _SELECTOR.pack(self.ts_type, self.protocol, length) + layout.pack(
+            self.start_port, self.end_port, self.start, self.end
         )
-        return head + self.start + self.end
 
     @classmethod
     def parse(cls, cursor: Cursor) -> SelectorSubstructure:
         """Read one selector."""
         ts_type, protocol, length = cursor.unpack(_SELECTOR)
-        address_length = _ADDRESS_LENGTHS.get(ts_type)
-        with cursor.restrict(length - _SELECTOR.size):
-            if address_length is None:
-                return cls(ts_type, protocol, 0, 0, cursor.rest(), b"")
-            start_port, end_port = cursor.unpack(_PORTS)
-            start = cursor.take(address_length)
-            end = cursor.take(address_length)
+        layout = _RANGES.get(ts_type)
+        if layout is None:
+            return cls(ts_type, protocol, 0, 0, cursor.take(length - _SELECTOR.size), b"")
+        if length != _SELECTOR.size + layout.size:
+            raise cursor.error(
+                f"selector of type {name_of(TsType, ts_type)} with {length} octets, "
+                f"expected {_SELECTOR.size + layout.size}"
+            )
+        start_port, end_port, start, end = cursor.unpack(layout)
         return cursor.checked(cls, ts_type, protocol, start_port, end_port, start, end)
 
 
