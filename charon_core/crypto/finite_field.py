@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from charon_core.crypto.errors import InvalidPublicValue, UnsupportedAlgorithm
@@ -160,11 +161,11 @@ def choose_provider(group: ModpGroup, name: str | None = None) -> FiniteFieldPro
 
 def is_offered(method: int) -> bool:
     """Tell whether a library is installed that does the group."""
-    try:
-        choose_provider(MODP_GROUPS[method])
-    except UnsupportedAlgorithm:
-        return False
-    return True
+    openssl = provider(_CryptographyProvider.name)
+    if openssl is not None and openssl.supports(MODP_GROUPS[method]):
+        return True
+    # Only looked for: importing it takes longer than everything else that a status needs.
+    return find_spec(_Gmpy2Provider.name) is not None
 
 
 def generate(method: int, provider_name: str | None = None) -> KeyExchange:
