@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 AUTO: Final = "auto"
 """The name that stands for: the first one that works."""
 
-_RANK_XFRM: Final = 10
-_RANK_USERSPACE: Final = 20
-
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
@@ -113,28 +110,3 @@ class BackendRegistry:
 
     def _rank(self, name: str) -> int:
         return self._entries[name].auto_rank or 0
-
-
-def register_builtin_backends(registry: BackendRegistry) -> None:
-    """Register ``xfrm``, ``userspace`` and ``null``; nothing is imported before it is tried."""
-    registry.register("xfrm", _make_xfrm, auto_rank=_RANK_XFRM)
-    registry.register("userspace", _make_userspace, auto_rank=_RANK_USERSPACE)
-    registry.register("null", _make_null)
-
-
-def _make_xfrm(context: BackendContext) -> IpsecBackend:
-    from charon_core.kernel.xfrm.backend import XfrmBackend
-
-    return XfrmBackend(context)
-
-
-def _make_userspace(context: BackendContext) -> IpsecBackend:
-    from charon_core.kernel.userspace.backend import UserspaceBackend
-
-    return UserspaceBackend(context)
-
-
-def _make_null(context: BackendContext) -> IpsecBackend:
-    from charon_core.kernel.null import NullBackend
-
-    return NullBackend(context)

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from charon_core.network.packet import Endpoint
 
 SPI_MINIMUM: Final = 0xC0000000
-"""Lowest SPI that is ever allocated, as charon has always done."""
+"""Lowest SPI that is allocated unless set otherwise, as charon has always done."""
 
 SPI_MAXIMUM: Final = 0xCFFFFFFF
-"""Highest SPI that is ever allocated."""
+"""Highest SPI that is allocated unless set otherwise."""
 
 SPI_RESERVED: Final = 0xFF
 """SPIs up to this one are reserved by IANA (RFC 4303 section 2.1)."""
@@ -326,6 +326,13 @@ class EspSocket(Protocol):
         """Send one buffer as datagrams of ``segment_size`` bytes (0: as one datagram)."""
 
 
+class RunningLoop(Protocol):
+    """What ``run_loop`` returns (``processing.loop.Loop`` fits)."""
+
+    def stop(self, timeout: float, /) -> bool:
+        """End the loop and wait up to ``timeout`` seconds; tell whether it has ended."""
+
+
 class RandomBytes(Protocol):
     """Source of random bytes (``crypto.random.RandomSource`` fits)."""
 
@@ -337,8 +344,8 @@ class RandomBytes(Protocol):
 class BackendContext:
     """What a backend is given: it starts no thread and opens no log of its own."""
 
-    run_loop: Callable[[str, Callable[[], None], Callable[[], None] | None], None]
-    """``Processor.run_loop(name, body, wake)``: repeats body on a worker until the daemon stops."""
+    run_loop: Callable[[str, Callable[[], None], Callable[[], None] | None], RunningLoop]
+    """``Processor.run_loop(name, body, wake)``: repeats body on a worker until it is stopped."""
     after: Callable[[float, Callable[[], None]], Callable[[], None]]
     """Run a function on a worker after so many seconds; the result cancels it."""
     log: Callable[..., None]
@@ -346,6 +353,8 @@ class BackendContext:
     random: RandomBytes
     options: Mapping[str, Any] = field(default_factory=dict)
     """The backend's table of the settings (``[kernel.<name>]``)."""
+    spi_range: tuple[int, int] = (SPI_MINIMUM, SPI_MAXIMUM)
+    """Least and greatest SPI to allocate (settings ``kernel.spi_min`` and ``spi_max``)."""
     esp_socket: EspSocket | None = None
 
 
@@ -369,7 +378,7 @@ class IpsecBackend(Protocol):
         """Close everything; installed SAs and policies stay (see :meth:`flush`)."""
 
     def allocate_spi(self, source: str, destination: str, protocol: IpsecProtocol) -> int:
-        """Reserve an inbound SPI in SPI_MINIMUM..SPI_MAXIMUM for SAs to ``destination``.
+        """Reserve an inbound SPI of ``BackendContext.spi_range`` for SAs to ``destination``.
 
         The reservation ends with ``add_sa`` of that SPI (inbound), or with ``delete_sa``.
         """

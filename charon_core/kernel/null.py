@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from charon_core.network.packet import Endpoint
 
 _ATTEMPTS: Final = 64
-_SPI_MASK: Final = SPI_MAXIMUM - SPI_MINIMUM
 _UNUSED: Final = SaUsage()
 
 SaKey = tuple[int, str, IpsecProtocol]
@@ -70,6 +69,7 @@ class NullBackend:
 
             random = SystemRandom()
         self._random = random
+        self._spi_range = context.spi_range if context is not None else (SPI_MINIMUM, SPI_MAXIMUM)
         # Guards the four tables below.
         self._lock = threading.Lock()
         self.states: dict[SaKey, SaSpec] = {}
@@ -94,10 +94,11 @@ class NullBackend:
 
     def allocate_spi(self, source: str, destination: str, protocol: IpsecProtocol) -> int:
         """Draw an SPI that no SA to ``destination`` has."""
+        first, last = self._spi_range
         with self._lock:
             for _ in range(_ATTEMPTS):
                 drawn = int.from_bytes(self._random.bytes(4), "big")
-                spi = SPI_MINIMUM + (drawn & _SPI_MASK)
+                spi = first + drawn % (last - first + 1)
                 key = (spi, destination, protocol)
                 if key not in self.states and key not in self.reserved:
                     self.reserved.add(key)

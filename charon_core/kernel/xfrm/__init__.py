@@ -1,0 +1,1 @@
+"""Linux IPsec by netlink: message classes, algorithm names, the backend."""

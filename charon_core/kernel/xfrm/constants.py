@@ -1,0 +1,80 @@
+"""Numbers of <linux/xfrm.h> and of the socket options that belong to it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+XFRM_MSG_NEWSA: Final = 0x10
+XFRM_MSG_DELSA: Final = 0x11
+XFRM_MSG_GETSA: Final = 0x12
+XFRM_MSG_NEWPOLICY: Final = 0x13
+XFRM_MSG_DELPOLICY: Final = 0x14
+XFRM_MSG_GETPOLICY: Final = 0x15
+XFRM_MSG_ALLOCSPI: Final = 0x16
+XFRM_MSG_ACQUIRE: Final = 0x17
+XFRM_MSG_EXPIRE: Final = 0x18
+XFRM_MSG_UPDPOLICY: Final = 0x19
+XFRM_MSG_UPDSA: Final = 0x1A
+XFRM_MSG_POLEXPIRE: Final = 0x1B
+XFRM_MSG_FLUSHSA: Final = 0x1C
+XFRM_MSG_FLUSHPOLICY: Final = 0x1D
+XFRM_MSG_NEWAE: Final = 0x1E
+XFRM_MSG_GETAE: Final = 0x1F
+XFRM_MSG_REPORT: Final = 0x20
+XFRM_MSG_MIGRATE: Final = 0x21
+XFRM_MSG_NEWSADINFO: Final = 0x22
+XFRM_MSG_GETSADINFO: Final = 0x23
+XFRM_MSG_NEWSPDINFO: Final = 0x24
+XFRM_MSG_GETSPDINFO: Final = 0x25
+XFRM_MSG_MAPPING: Final = 0x26
+
+XFRMNLGRP_ACQUIRE: Final = 1
+XFRMNLGRP_EXPIRE: Final = 2
+XFRMNLGRP_MAPPING: Final = 8
+
+XFRMA_ALG_AUTH: Final = 1
+XFRMA_ALG_CRYPT: Final = 2
+XFRMA_ENCAP: Final = 4
+XFRMA_TMPL: Final = 5
+XFRMA_LTIME_VAL: Final = 9
+XFRMA_LASTUSED: Final = 15
+XFRMA_ALG_AEAD: Final = 18
+XFRMA_ALG_AUTH_TRUNC: Final = 20
+XFRMA_MARK: Final = 21
+XFRMA_TFCPAD: Final = 22
+XFRMA_REPLAY_ESN_VAL: Final = 23
+XFRMA_SA_EXTRA_FLAGS: Final = 24
+XFRMA_IF_ID: Final = 31
+
+XFRM_POLICY_IN: Final = 0
+XFRM_POLICY_OUT: Final = 1
+XFRM_POLICY_FWD: Final = 2
+
+XFRM_POLICY_ALLOW: Final = 0
+XFRM_POLICY_BLOCK: Final = 1
+
+XFRM_MODE_TRANSPORT: Final = 0
+XFRM_MODE_TUNNEL: Final = 1
+XFRM_MODE_BEET: Final = 4
+
+XFRM_SHARE_ANY: Final = 0
+
+XFRM_STATE_AF_UNSPEC: Final = 32
+XFRM_STATE_ESN: Final = 128
+
+XFRM_SA_XFLAG_DONT_ENCAP_DSCP: Final = 1
+
+XFRM_INF: Final = 0xFFFFFFFFFFFFFFFF
+"""No limit, of the byte and packet lifetimes."""
+
+XFRMA_REPLAY_ESN_MAX: Final = 4096
+"""Largest replay window, in packets."""
+
+ANY_ALGORITHM: Final = 0xFFFFFFFF
+"""Algorithm masks of a template: any."""
+
+IP_XFRM_POLICY: Final = 17
+IPV6_XFRM_POLICY: Final = 35
+
+UDP_ENCAP: Final = 100
+UDP_ENCAP_ESPINUDP: Final = 2
