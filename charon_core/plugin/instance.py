@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 TRACE_VARIABLE = "CHARON_TRACE_HOOKS"
 """Environment variable: if it is not empty, each hook call is a line on standard error."""
 
+# Frames that tell nothing of the place of a fault: they only lead there.
+_MACHINERY = (
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+    "/importlib/__init__.py",
+    "/pluggy/_hooks.py",
+    "/pluggy/_manager.py",
+    "/pluggy/_callers.py",
+    "/charon_core/plugin/instance.py",
+)
+
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("charon_"))
 
 
@@ -200,8 +211,6 @@ def _in_a_line(error: BaseException) -> str:
 
     text = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, SyntaxError) or not frames:
-        return f"{type(error).__name__}: {text}"
-    own = [frame for frame in frames if not frame.filename.startswith("<frozen")]
-    last = (own or frames)[-1]
-    return f"{type(error).__name__}: {text} ({last.filename}:{last.lineno})"
+    own = [frame for frame in frames if not frame.filename.endswith(_MACHINERY)]
+    place = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {text}{place}"
