@@ -6,7 +6,7 @@ import hmac
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from charon_core.crypto.aes_mac import aes_cmac, aes_xcbc
+from charon_core.crypto.aes_mac import keyed_cmac, keyed_xcbc
 from charon_core.crypto.errors import UnsupportedAlgorithm
 from charon_core.encoding.registry import IntegrityId, name_of
 
@@ -56,14 +56,16 @@ class _HmacIntegrity(IntegrityAlgorithm):
 
 
 class _AesIntegrity(IntegrityAlgorithm):
-    __slots__ = ("_mac",)
+    __slots__ = ("_keyed",)
 
-    def __init__(self, integ_id: IntegrityId, mac: Callable[[bytes, bytes], bytes]) -> None:
+    def __init__(
+        self, integ_id: IntegrityId, keyed: Callable[[bytes], Callable[[bytes], bytes]]
+    ) -> None:
         super().__init__(integ_id, key_length=16, icv_length=12)
-        self._mac = mac
+        self._keyed = keyed
 
     def icv(self, key: bytes, data: bytes) -> bytes:
-        return self._mac(key, data)[:12]
+        return self._keyed(key)(data)[:12]
 
 
 _ALGORITHMS: Final[Mapping[int, IntegrityAlgorithm]] = {
@@ -71,8 +73,8 @@ _ALGORITHMS: Final[Mapping[int, IntegrityAlgorithm]] = {
     for algorithm in (
         _HmacIntegrity(IntegrityId.HMAC_MD5_96, "md5", 16, 12),
         _HmacIntegrity(IntegrityId.HMAC_SHA1_96, "sha1", 20, 12),
-        _AesIntegrity(IntegrityId.AES_XCBC_96, aes_xcbc),
-        _AesIntegrity(IntegrityId.AES_CMAC_96, aes_cmac),
+        _AesIntegrity(IntegrityId.AES_XCBC_96, keyed_xcbc),
+        _AesIntegrity(IntegrityId.AES_CMAC_96, keyed_cmac),
         _HmacIntegrity(IntegrityId.HMAC_SHA2_256_128, "sha256", 32, 16),
         _HmacIntegrity(IntegrityId.HMAC_SHA2_384_192, "sha384", 48, 24),
         _HmacIntegrity(IntegrityId.HMAC_SHA2_512_256, "sha512", 64, 32),

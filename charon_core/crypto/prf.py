@@ -6,7 +6,7 @@ import hmac
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from charon_core.crypto.aes_mac import aes_cmac, aes_xcbc
+from charon_core.crypto.aes_mac import keyed_cmac, keyed_xcbc
 from charon_core.crypto.errors import UnsupportedAlgorithm
 from charon_core.encoding.registry import PrfId, name_of
 
@@ -38,6 +38,10 @@ class Prf(ABC):
         """Compute the PRF of `data`; keys of every length are legal."""
 
     @abstractmethod
+    def keyed(self, key: bytes) -> Callable[[bytes], bytes]:
+        """Return the PRF of one key as a function, with what depends on the key alone done."""
+
+    @abstractmethod
     def nonce_key(self, ni: bytes, nr: bytes) -> bytes:
         """Return the key that SKEYSEED is computed with from the nonces (RFC 7296 2.14)."""
 
@@ -53,11 +57,11 @@ class Prf(ABC):
                 f"prf+ of {self.id.name} yields 0 to {MAX_PRF_PLUS_BLOCKS * self.output_size} "
                 f"octets, {length} were asked for"
             )
-        prf = self.prf
+        prf = self.keyed(key)
         block = b""
         output = []
         for counter in range(1, blocks + 1):
-            block = prf(key, b"%b%b%c" % (block, seed, counter))
+            block = prf(b"%b%b%c" % (block, seed, counter))
             output.append(block)
         return b"".join(output)[:length]
 
@@ -77,6 +81,16 @@ class _HmacPrf(Prf):
     def prf(self, key: bytes, data: bytes) -> bytes:
         return hmac.digest(key, data, self._hash)
 
+    def keyed(self, key: bytes) -> Callable[[bytes], bytes]:
+        context = hmac.new(key, digestmod=self._hash)
+
+        def prf(data: bytes) -> bytes:
+            copy = context.copy()
+            copy.update(data)
+            return copy.digest()
+
+        return prf
+
     def nonce_key(self, ni: bytes, nr: bytes) -> bytes:
         return ni + nr
 
@@ -88,26 +102,28 @@ class _AesPrf(Prf):
     shorter ones are padded with zeros; all others are first run through the MAC under a zero key.
     """
 
-    __slots__ = ("_mac", "_pads_short_keys")
+    __slots__ = ("_keyed", "_pads_short_keys")
 
     def __init__(
         self,
         prf_id: PrfId,
-        mac: Callable[[bytes, bytes], bytes],
+        keyed: Callable[[bytes], Callable[[bytes], bytes]],
         *,
         pads_short_keys: bool,
     ) -> None:
         super().__init__(prf_id, 16, 16)
-        self._mac = mac
+        self._keyed = keyed
         self._pads_short_keys = pads_short_keys
 
     def prf(self, key: bytes, data: bytes) -> bytes:
-        if len(key) != 16:
-            if len(key) < 16 and self._pads_short_keys:
-                key = key.ljust(16, b"\0")
-            else:
-                key = self._mac(bytes(16), key)
-        return self._mac(key, data)
+        return self.keyed(key)(data)
+
+    def keyed(self, key: bytes) -> Callable[[bytes], bytes]:
+        if len(key) < 16 and self._pads_short_keys:
+            key = key.ljust(16, b"\0")
+        elif len(key) != 16:
+            key = self._keyed(bytes(16))(key)
+        return self._keyed(key)
 
     def nonce_key(self, ni: bytes, nr: bytes) -> bytes:
         # RFC 7296 section 2.14: half of the fixed-size key comes from each nonce.
@@ -119,11 +135,11 @@ _PRFS: Final[Mapping[int, Prf]] = {
     for prf in (
         _HmacPrf(PrfId.HMAC_MD5, "md5", 16),
         _HmacPrf(PrfId.HMAC_SHA1, "sha1", 20),
-        _AesPrf(PrfId.AES128_XCBC, aes_xcbc, pads_short_keys=True),
+        _AesPrf(PrfId.AES128_XCBC, keyed_xcbc, pads_short_keys=True),
         _HmacPrf(PrfId.HMAC_SHA2_256, "sha256", 32),
         _HmacPrf(PrfId.HMAC_SHA2_384, "sha384", 48),
         _HmacPrf(PrfId.HMAC_SHA2_512, "sha512", 64),
-        _AesPrf(PrfId.AES128_CMAC, aes_cmac, pads_short_keys=False),
+        _AesPrf(PrfId.AES128_CMAC, keyed_cmac, pads_short_keys=False),
     )
 }
 
