@@ -348,11 +348,3 @@ ADD_CONN_ORDER: tuple[str, ...] = (
     *(f"me.{field}" for field in _END_ORDER),
     *(f"other.{field}" for field in _END_ORDER),
 )
-
-#: The same when the authentication came from ``authby``: those strings are appended last.
-ADD_CONN_ORDER_AUTHBY: tuple[str, ...] = (
-    *(path for path in ADD_CONN_ORDER if path not in {"me.auth", "other.auth", "other.auth2"}),
-    "me.auth",
-    "other.auth",
-    "other.auth2",
-)

@@ -73,11 +73,6 @@ def test_default_order_is_that_of_the_c_clients(name: str) -> None:
     assert encode(decode(octets)) == octets
 
 
-def test_authentication_from_authby_is_appended_last() -> None:
-    octets, _ = vector("add-conn-options")
-    assert encode(decode(octets), bodies.ADD_CONN_ORDER_AUTHBY) == octets
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_truncation_is_refused(name: str) -> None:
     octets, _ = vector(name)

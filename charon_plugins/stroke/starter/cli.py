@@ -1,0 +1,215 @@
+"""The `charon-starter` command: reads ipsec.conf, runs the daemon, sends it the connections."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_plugins.stroke.starter.convert import Configuration
+    from charon_plugins.stroke.starter.environment import Places
+
+
+class Exit(IntEnum):
+    """Exit codes, those of the native starter."""
+
+    OK = 0
+    FAILURE = 1
+    INVALID = 2
+    NOT_PERMITTED = 4
+
+
+def _ignored_flag(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option of the native starter that means nothing here, taken for its scripts' sake."""
+    return click.option(name, is_flag=True, hidden=True, expose_value=False)
+
+
+@click.command("charon-starter", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--nofork", is_flag=True, help="Stay in the foreground, log to standard error.")
+@click.option("--conf", metavar="FILE", help="Connections; default: ipsec.conf of the settings.")
+@click.option("--conftest", is_flag=True, help="Only check the file: exit 0 if valid, 2 if not.")
+@click.option(
+    "--daemon",
+    "program",
+    metavar="NAME",
+    default="charon",
+    show_default=True,
+    help="The daemon: a name to look up, or a path.",
+)
+@click.option("--root", metavar="DIR", help="Folder in front of all files and sockets.")
+@click.option(
+    "--attach", is_flag=True, help="Start nothing: send everything to the running daemon, and end."
+)
+@click.option("--auto-update", type=click.IntRange(1), metavar="SECONDS", help="Update regularly.")
+@_ignored_flag("--debug")
+@_ignored_flag("--debug-more")
+@_ignored_flag("--debug-all")
+@_ignored_flag("--nolog")
+@_ignored_flag("--attach-gdb")
+def command(**options: Any) -> None:
+    """Start the IKE daemon, and send it the connections of ipsec.conf.
+
+    TERM stops both. HUP reads the file again and sends what has changed; USR1 removes and adds
+    everything. What is established stays up.
+    """
+    sys.exit(_run(**options))
+
+
+def _run(
+    *,
+    nofork: bool,
+    conf: str | None,
+    conftest: bool,
+    program: str,
+    root: str | None,
+    attach: bool,
+    auto_update: int | None,
+) -> int:
+    from charon_plugins.stroke.starter.place import ConfError
+
+    places = _places(program, root, conf)
+    try:
+        configuration = _load(places)
+    except ConfError as error:
+        for problem in error.problems:
+            _say(str(problem))
+        _say("the configuration is not valid")
+        return Exit.INVALID
+    except OSError as error:
+        _say(f"cannot read {str(places.conf)!r}: {error.strerror}")
+        return Exit.INVALID
+    if conftest:
+        _report(configuration)
+        _say("the configuration is valid")
+        return Exit.OK
+    if attach:
+        _report(configuration)
+        return _attach(places, configuration)
+    return _supervise(places, configuration, nofork=nofork, auto_update=auto_update)
+
+
+def _places(program: str, root: str | None, conf: str | None) -> Places:
+    """Find all files; the daemon's own settings say where they are."""
+    from charon_core.settings import Paths, SettingsError, load_settings
+    from charon_core.settings.paths import settings_file
+    from charon_plugins.stroke.starter.environment import Places
+    from charon_plugins.stroke.starter.process import find_program
+
+    base = Path(root).absolute() if root is not None else None
+    file = settings_file(base)
+    try:
+        paths = Paths.make(load_settings(file).paths, base, file)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    name = Path(program).name
+    pid_file = paths.pid_file if name == "charon" else paths.pid_file.with_name(f"{name}.pid")
+    return Places(
+        program=find_program(program) or "",
+        options=() if base is None else ("--root", str(base)),
+        conf=Path(conf).absolute() if conf is not None else paths.ipsec_conf,
+        control_socket=paths.control_socket,
+        pid_file=pid_file,
+        starter_pid_file=pid_file.with_name(f"starter.{name}.pid"),
+    )
+
+
+def _load(places: Places) -> Configuration:
+    from charon_plugins.stroke.starter.convert import convert
+    from charon_plugins.stroke.starter.document import load
+
+    return convert(load(places.conf))
+
+
+def _report(configuration: Configuration) -> None:
+    for warning in configuration.warnings:
+        _say(f"warning: {warning}")
+    for section, problems in configuration.skipped.items():
+        for problem in problems:
+            _say(f"{section} is not loaded: {problem}")
+
+
+def _attach(places: Places, configuration: Configuration) -> int:
+    """Send everything to a daemon that somebody else started."""
+    from charon_plugins.stroke.client.connection import StrokeError, request
+    from charon_plugins.stroke.starter.environment import REPLY_TIMEOUT
+    from charon_plugins.stroke.starter.plan import start_plan
+    from charon_plugins.stroke.wire.message import EncodeError
+
+    failed = False
+    for due in start_plan(configuration):
+        try:
+            location = str(places.control_socket)
+            request(location, due.encode(), _pass_on, timeout=REPLY_TIMEOUT)
+        except EncodeError as error:
+            _say(f"{due} is not sent: {error}")
+            failed = True
+        except StrokeError as error:
+            _say(str(error))
+            return Exit.FAILURE
+    return Exit.FAILURE if failed else Exit.OK
+
+
+def _supervise(
+    places: Places, configuration: Configuration, *, nofork: bool, auto_update: int | None
+) -> int:
+    from charon_plugins.stroke.starter.environment import (
+        SystemEnvironment,
+        open_syslog,
+        stderr_log,
+        syslog_log,
+    )
+    from charon_plugins.stroke.starter.process import PidFile, detach, running_pid
+    from charon_plugins.stroke.starter.supervisor import Supervisor
+
+    if not places.program:
+        _say("the daemon's program was not found: expected a path, or a name on PATH")
+        return Exit.FAILURE
+    running = running_pid(places.pid_file)
+    if running is not None:
+        _say(
+            f"the daemon runs already as process {running} ({places.pid_file}); "
+            "stop it first, or use --attach to send it the connections"
+        )
+        return Exit.FAILURE
+    pid_file = PidFile(places.starter_pid_file)
+    try:
+        other = pid_file.other()
+        if other is not None:
+            _say(f"another starter runs as process {other} ({places.starter_pid_file})")
+            return Exit.FAILURE
+        if not nofork:
+            detach()
+            open_syslog()
+        pid_file.write()
+    except PermissionError as error:
+        _say(f"not permitted: {error}; starter runs as root, or below --root")
+        return Exit.NOT_PERMITTED
+    try:
+        log = stderr_log if nofork else syslog_log
+        environment = SystemEnvironment(places, log, use_syslog=not nofork)
+        return Supervisor(environment, update_interval=auto_update).run(configuration)
+    finally:
+        pid_file.remove()
+
+
+def _pass_on(reply: bytes) -> None:
+    click.echo(reply, nl=False)
+
+
+def _say(text: str) -> None:
+    click.echo(text.encode("utf-8", "backslashreplace"), err=True)
+
+
+def main() -> None:
+    """Run the command."""
+    command()
+
+
+if __name__ == "__main__":
+    main()
