@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from charon_core.crypto.errors import InvalidSignature
@@ -205,18 +206,18 @@ def _identifiers() -> Iterator[tuple[SignatureScheme, bytes]]:
     for scheme, oid in _PKCS1_OIDS.items():
         yield scheme, _sequence(oid, _NULL)
         yield scheme, _sequence(oid)
-    # RFC 4055 sections 2.1 and 3.1: hash, MGF1 with the same hash, salt as long as the hash, all
-    # explicit; the default trailer field is absent in DER. Inside the parameters of a hash may be
-    # NULL or absent.
+    # RFC 4055 section 3.1: hash, MGF1 with the same hash, salt as long as the hash, all explicit.
+    # What that RFC has everybody accept beside what is sent: the hashes' own parameters absent
+    # instead of NULL, and the trailer field present with its default value.
+    trailers = (b"", _tlv(0xA3, b"\x02\x01\x01"))
     for scheme in _PSS_SCHEMES:
         hash_oid, salt_length = _HASHES[scheme.hash]
         salt = _tlv(0xA2, _tlv(0x02, bytes((salt_length,))))
         hashes = (_sequence(hash_oid, _NULL), _sequence(hash_oid))
-        for digest in hashes:
-            for mgf_digest in hashes:
-                mgf = _sequence(_MGF1_OID, mgf_digest)
-                parameters = _sequence(_tlv(0xA0, digest), _tlv(0xA1, mgf), salt)
-                yield scheme, _sequence(_PSS_OID, parameters)
+        for digest, mgf_digest, trailer in product(hashes, hashes, trailers):
+            mgf = _sequence(_MGF1_OID, mgf_digest)
+            parameters = _sequence(_tlv(0xA0, digest), _tlv(0xA1, mgf), salt, trailer)
+            yield scheme, _sequence(_PSS_OID, parameters)
     # RFC 5758 section 3.2, RFC 8420 appendix A: parameters are absent.
     for scheme, oid in _BARE_OIDS.items():
         yield scheme, _sequence(oid)
