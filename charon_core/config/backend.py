@@ -107,18 +107,18 @@ class BackendManager:
         with self._lock:
             self._backends = tuple(known for known in self._backends if known is not backend)
 
-    def find_ike_config(self, local_host: str, remote_host: str) -> IkeConfig | None:
-        """Return the configuration that fits two addresses best, or None if none does."""
-        best: IkeConfig | None = None
-        best_score = 0
-        for backend in self._backends:
+    def find_ike_configs(self, local_host: str, remote_host: str) -> list[IkeConfig]:
+        """Return every configuration that fits two addresses, best first; the earlier wins ties."""
+        scored = [
+            (score, config)
+            for backend in self._backends
             for config in self._guarded(
                 backend, lambda b: b.ike_candidates(local_host, remote_host)
-            ):
-                score = config.match(local_host, remote_host, self._names)
-                if score > best_score:
-                    best, best_score = config, score
-        return best
+            )
+            if (score := config.match(local_host, remote_host, self._names))
+        ]
+        scored.sort(key=lambda entry: -entry[0])
+        return [config for _, config in scored]
 
     def find_peer_configs(
         self,

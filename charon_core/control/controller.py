@@ -1,0 +1,163 @@
+"""The door through which plugins command the daemon: initiate, terminate, list."""
+
+from __future__ import annotations
+
+import queue
+import time
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from charon_core.bus.listener import Group, Level
+from charon_core.control.jobs import Initiation, Termination
+from charon_core.control.stream import LogStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_core.bus.bus import Bus
+    from charon_core.bus.listener import LogRecord
+    from charon_core.config.child import ChildConfig
+    from charon_core.config.peer import PeerConfig
+    from charon_core.control.jobs import Operation
+    from charon_core.control.paths import PathFinder
+    from charon_core.processing.job import Job
+    from charon_core.sa.manager import IkeSaManager
+    from charon_core.sa.snapshot import IkeSaSnapshot
+
+_POLL: Final = 0.25
+"""Seconds between two looks at whether the caller has waited for long enough."""
+
+
+class Result(Enum):
+    """How a command ended."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    """It goes on, but the caller does not wait any more."""
+    NOT_FOUND = "not found"
+
+
+class Controller:
+    """Commands to the daemon.
+
+    A command runs as a job. With `on_log` the caller waits for its end, and is handed every log
+    line of the IKE_SA in question up to `level` meanwhile; returning False from `on_log` ends
+    the waiting (TIMEOUT), not the command. Without `on_log` the call returns at once (SUCCESS).
+    """
+
+    def __init__(
+        self,
+        manager: IkeSaManager,
+        bus: Bus,
+        paths: PathFinder,
+        submit: Callable[[Job], bool],
+    ) -> None:
+        """Connect to the IKE_SAs.
+
+        Args:
+            manager: Owns the IKE_SAs.
+            bus: Where log lines come from.
+            paths: Finds the addresses between which a connection is to be initiated.
+            submit: Queues a job; False if the daemon stops or its queue is full.
+        """
+        self._manager = manager
+        self._bus = bus
+        self._paths = paths
+        self._submit = submit
+
+    def initiate(
+        self,
+        peer: PeerConfig,
+        child: ChildConfig | None = None,
+        *,
+        timeout: float | None = None,
+        on_log: Callable[[LogRecord], bool] | None = None,
+        level: Level = Level.CONTROL,
+    ) -> Result:
+        """Bring a CHILD_SA up, and its IKE_SA if there is none yet.
+
+        Args:
+            peer: The connection.
+            child: Which of its CHILD_SAs; None for the first.
+            timeout: Seconds to wait at the most; None for as long as it takes.
+            on_log: Takes log lines while the caller waits; None not to wait.
+            level: The highest level of these lines.
+        """
+        chosen = child or next(iter(peer.children), None)
+        if chosen is None:
+            self._bus.log(
+                Group.CFG, Level.CONTROL, "connection '%s' has no CHILD_SA to initiate", peer.name
+            )
+            return Result.NOT_FOUND
+        job = Initiation(self._manager, self._paths, peer, chosen)
+        return self._run(job, timeout, on_log, level)
+
+    def terminate_ike(
+        self,
+        unique_id: int,
+        *,
+        timeout: float | None = None,
+        on_log: Callable[[LogRecord], bool] | None = None,
+        level: Level = Level.CONTROL,
+    ) -> Result:
+        """Delete an IKE_SA with its CHILD_SAs; arguments as of `initiate`."""
+        return self._run(Termination(self._manager, ike=unique_id), timeout, on_log, level)
+
+    def terminate_child(
+        self,
+        unique_id: int,
+        *,
+        timeout: float | None = None,
+        on_log: Callable[[LogRecord], bool] | None = None,
+        level: Level = Level.CONTROL,
+    ) -> Result:
+        """Delete a CHILD_SA; arguments as of `initiate`."""
+        return self._run(Termination(self._manager, child=unique_id), timeout, on_log, level)
+
+    def list_ike_sas(self, *, wait: bool = True) -> list[IkeSaSnapshot]:
+        """Return all IKE_SAs, newest first; without `wait` those at work are left out."""
+        return list(self._manager.snapshots(wait=wait))
+
+    def _run(
+        self,
+        operation: Operation,
+        timeout: float | None,
+        on_log: Callable[[LogRecord], bool] | None,
+        level: Level,
+    ) -> Result:
+        if on_log is None:
+            return Result.SUCCESS if self._submit(operation) else Result.FAILED
+        stream = LogStream(level, operation)
+        self._bus.add_logger(stream)
+        try:
+            if not self._submit(operation):
+                return Result.FAILED
+            return self._wait(operation, stream, timeout, on_log)
+        finally:
+            self._bus.remove_logger(stream)
+
+    def _wait(
+        self,
+        operation: Operation,
+        stream: LogStream,
+        timeout: float | None,
+        on_log: Callable[[LogRecord], bool],
+    ) -> Result:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            ended = operation.ended.is_set()
+            left = _POLL if deadline is None else min(_POLL, deadline - time.monotonic())
+            try:
+                record = stream.get(0.0 if ended else max(0.0, left))
+            except queue.Empty:
+                if ended:
+                    break
+                if deadline is not None and time.monotonic() >= deadline:
+                    return Result.TIMEOUT
+                continue
+            if record is not None and not on_log(record):
+                return Result.TIMEOUT
+        if operation.found is False:
+            return Result.NOT_FOUND
+        return Result.SUCCESS if operation.succeeded else Result.FAILED

@@ -1,0 +1,174 @@
+"""The operations behind the controller's commands."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from charon_core.bus.listener import Group, Level
+from charon_core.processing.job import Job, Priority
+from charon_core.sa.state import ChildState, IkeState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_core.bus.refs import SaRef
+    from charon_core.config.child import ChildConfig
+    from charon_core.config.peer import PeerConfig
+    from charon_core.control.paths import PathFinder
+    from charon_core.sa.ike_sa import IkeSa
+    from charon_core.sa.manager import IkeSaManager
+
+
+class Operation(Job):
+    """A command at work: knows its IKE_SA, and tells when it has ended."""
+
+    __slots__ = ("_thread", "ended", "found", "on_end", "priority", "succeeded", "unique_id")
+
+    def __init__(self) -> None:
+        self.priority = Priority.MEDIUM
+        self.unique_id = 0
+        """Number of the IKE_SA, 0 while there is none."""
+        self.found: bool | None = None
+        """False: there is nothing of that name or number."""
+        self.succeeded = False
+        self.ended = threading.Event()
+        self.on_end: Callable[[], None] | None = None
+        self._thread = 0
+
+    def concerns(self, sa: SaRef | None) -> bool:
+        """Whether a log line with this IKE_SA is about the operation."""
+        if sa is not None:
+            return sa.unique_id == self.unique_id
+        return self._thread == threading.get_ident()
+
+    def execute(self) -> None:
+        """Do the work; an operation that cannot even start has failed."""
+        self._thread = threading.get_ident()
+        try:
+            self.run()
+        except BaseException:
+            self.end(False)
+            raise
+        finally:
+            self._thread = 0
+
+    def run(self) -> None:
+        """Start the operation; whoever finishes it calls `end`."""
+        raise NotImplementedError
+
+    def end(self, succeeded: bool) -> None:
+        """The operation is over."""
+        self.succeeded = succeeded
+        self.ended.set()
+        if self.on_end is not None:
+            self.on_end()
+
+
+class Initiation(Operation):
+    """Brings a CHILD_SA up."""
+
+    __slots__ = ("_child", "_manager", "_paths", "_peer")
+
+    def __init__(
+        self, manager: IkeSaManager, paths: PathFinder, peer: PeerConfig, child: ChildConfig
+    ) -> None:
+        super().__init__()
+        # The name of a peer may have to be resolved, which can take its time.
+        self.priority = Priority.LOW
+        self._manager = manager
+        self._paths = paths
+        self._peer = peer
+        self._child = child
+
+    def __str__(self) -> str:
+        return f"initiate '{self._child.name}'"
+
+    def run(self) -> None:
+        """Use the IKE_SA that is there, or make one."""
+        for number in self._manager.numbers_by_name(self._peer.name):
+            with self._manager.working_on(self._manager.checkout_by_number(number)) as ike:
+                if ike is not None and self._joins(ike):
+                    return
+        path = self._paths.find(self._peer.ike)
+        if path is None:
+            self.end(False)
+            return
+        with self._manager.working_on(self._manager.create_initiator(*path)) as ike:
+            if ike is None:
+                self.end(False)
+                return
+            self.unique_id = ike.unique_id
+            ike.begin(self._peer)
+            ike.initiate_child(self._child, self.end)
+
+    def _joins(self, ike: IkeSa) -> bool:
+        """Initiate within an existing IKE_SA, if it is of this connection and lives."""
+        usable = ike.state is IkeState.ESTABLISHED or (
+            ike.is_initiator and ike.state is IkeState.CONNECTING
+        )
+        if not usable or ike.peer_config != self._peer:
+            return False
+        self.unique_id = ike.unique_id
+        twin = next(
+            (
+                child
+                for child in ike.children
+                if child.config == self._child and child.state is ChildState.INSTALLED
+            ),
+            None,
+        )
+        if twin is not None:
+            ike.log(
+                Group.IKE, Level.CONTROL,
+                "not establishing CHILD_SA %s due to existing duplicate {%d} with SPIs "
+                "%08x_i %08x_o and TS %s",
+                self._child.name, twin.unique_id, twin.local_spi, twin.remote_spi,
+                twin.selectors_text(),
+            )  # fmt: skip
+            self.end(False)
+            return True
+        ike.initiate_child(self._child, self.end)
+        return True
+
+
+class Termination(Operation):
+    """Deletes an IKE_SA or a CHILD_SA, by number."""
+
+    __slots__ = ("_child", "_ike", "_manager")
+
+    def __init__(self, manager: IkeSaManager, *, ike: int = 0, child: int = 0) -> None:
+        super().__init__()
+        self.priority = Priority.HIGH
+        self._manager = manager
+        self._ike = ike
+        self._child = child
+
+    def __str__(self) -> str:
+        return f"terminate [{self._ike}]" if self._ike else f"terminate {{{self._child}}}"
+
+    def run(self) -> None:
+        """Find it and start deleting."""
+        if self._ike:
+            with self._manager.working_on(self._manager.checkout_by_number(self._ike)) as ike:
+                if ike is not None:
+                    self.found = True
+                    self.unique_id = ike.unique_id
+                    ike.delete(self.end)
+                    return
+        else:
+            for number in self._manager.numbers_by_child(self._child):
+                with self._manager.working_on(self._manager.checkout_by_number(number)) as ike:
+                    if ike is not None and self._delete_child(ike):
+                        return
+        self.found = False
+        self.end(False)
+
+    def _delete_child(self, ike: IkeSa) -> bool:
+        child = next((c for c in ike.children if c.unique_id == self._child), None)
+        if child is None:
+            return False
+        self.found = True
+        self.unique_id = ike.unique_id
+        ike.delete_child(child, self.end)
+        return True

@@ -1,0 +1,174 @@
+"""The daemon as a process: lock, pid file, signals, privileges."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import grp
+import os
+import pwd
+import signal
+import struct
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+_HANDLED: Final = _STOP | {signal.SIGHUP}
+
+_PR_SET_KEEPCAPS: Final = 8
+_CAPABILITY_VERSION_3: Final = 0x20080522
+_CAP_NET_BIND_SERVICE: Final = 10
+_CAP_NET_ADMIN: Final = 12
+_CAP_NET_RAW: Final = 13
+_KEPT: Final = 1 << _CAP_NET_BIND_SERVICE | 1 << _CAP_NET_ADMIN | 1 << _CAP_NET_RAW
+
+
+class AlreadyRunning(Exception):  # noqa: N818 - it is a state of this host
+    """Another daemon has the lock."""
+
+
+class PrivilegesError(Exception):
+    """The daemon cannot become the user that the settings name."""
+
+
+class InstanceLock:
+    """A lock on a file, held as long as the daemon runs; the kernel frees it when it dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            AlreadyRunning: Another process holds it.
+            OSError: The file cannot be made.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(fd)
+            raise AlreadyRunning(
+                f"another daemon (process {holder or 'unknown'}) holds {self._path}; stop it, or "
+                "give this one other paths with --root DIR"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Give the lock back. The file stays: removing it would let two daemons hold locks."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class PidFile:
+    """Tells others our process ID; exists from when the daemon is ready until it stops."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written = False
+
+    def write(self) -> None:
+        """Make the file, complete from its first moment: starter polls for its existence.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        draft.write_text(f"{os.getpid()}\n", encoding="ascii")
+        draft.replace(self._path)
+        self._written = True
+
+    def remove(self) -> None:
+        """Remove the file, if we made it."""
+        if self._written:
+            self._path.unlink(missing_ok=True)
+            self._written = False
+
+
+def take_signals() -> None:
+    """Route the signals that we handle to `wait_for_signals`, and let all others through.
+
+    A daemon under starter inherits a mask that blocks most signals. It is replaced, not added
+    to; threads that start later inherit what is set here.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _HANDLED)
+
+
+def wait_for_signals(reload: Callable[[], None]) -> str:
+    """Wait in the main thread until the daemon is to stop.
+
+    Args:
+        reload: Called on each SIGHUP.
+
+    Returns:
+        The name of the signal that ends the daemon.
+    """
+    while True:
+        number = signal.sigwait(_HANDLED)
+        if number in _STOP:
+            return signal.Signals(number).name
+        reload()
+
+
+def request_stop() -> None:
+    """Have `wait_for_signals` return, as if the operator had asked for it."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def drop_privileges(user: str, group: str) -> None:
+    """Become another user, with the three capabilities that the daemon needs.
+
+    Called before threads are started: capabilities belong to a thread, and are inherited.
+
+    Args:
+        user: Whom to become; empty to stay.
+        group: The group to take on; empty for the user's own.
+
+    Raises:
+        PrivilegesError: There is no such user, or we may not become it.
+    """
+    if not user and not group:
+        return
+    try:
+        account = pwd.getpwnam(user) if user else None
+        gid = grp.getgrnam(group).gr_gid if group else account.pw_gid if account else os.getgid()
+    except KeyError as error:
+        raise PrivilegesError(f"charon.user or charon.group: {error.args[0]}") from None
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        _check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "keep capabilities")
+        os.setgroups([gid])
+        os.setresgid(gid, gid, gid)
+        if account is not None:
+            os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+            _set_capabilities(libc, _KEPT)
+    except OSError as error:
+        raise PrivilegesError(
+            f"cannot become user '{user}', group '{group}': {error.strerror}; start the daemon as "
+            "root, or leave charon.user and charon.group empty"
+        ) from None
+
+
+def _set_capabilities(libc: ctypes.CDLL, mask: int) -> None:
+    """Make `mask` all that this thread may do, and all that it can ever regain."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    data = struct.pack("=6I", mask, mask, mask, 0, 0, 0)
+    _check(libc.capset(header, data), "set capabilities")
+
+
+def _check(result: int, what: str) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")

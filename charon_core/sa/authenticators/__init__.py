@@ -1,0 +1,1 @@
+"""Authenticators: how an AUTH payload is made and verified (RFC 7296 2.15)."""

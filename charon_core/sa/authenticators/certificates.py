@@ -1,0 +1,99 @@
+"""Certificates and requests for them in IKE messages (RFC 7296 3.6, 3.7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from charon_core.bus.listener import Group, Level
+from charon_core.config.peer import AuthClass, SendCert
+from charon_core.encoding.payloads import Certificate as CertificatePayload
+from charon_core.encoding.payloads import CertificateRequest
+from charon_core.encoding.registry import CertEncoding, name_of
+from charon_core.sa.state import Trait
+
+if TYPE_CHECKING:
+    from charon_core.config.peer import AuthConfig
+    from charon_core.credentials.certificates import Certificate
+    from charon_core.encoding.message import Message
+    from charon_core.sa.ike_sa import IkeSa
+    from charon_core.sa.tasks.task import Outgoing
+
+_HASH_LENGTH: Final = 20
+_BY_KEYS: Final = frozenset({AuthClass.PUBKEY, AuthClass.ANY})
+
+
+def add_own(ike: IkeSa, auth: AuthConfig, out: Outgoing) -> None:
+    """Add our certificate and what leads from it to a CA, as the configuration wants it."""
+    config = ike.peer_config
+    if config is None or auth.auth_class not in _BY_KEYS or config.send_cert is SendCert.NEVER:
+        return
+    asked = Trait.PEER_WANTS_CERTIFICATE in ike.traits
+    if config.send_cert is SendCert.IF_ASKED and not asked:
+        return
+    found = ike.env.credentials.private_key_for(auth)
+    if found is None:
+        return
+    for certificate in found[1]:
+        ike.log(Group.IKE, Level.CONTROL, 'sending certificate "%s"', certificate.subject)
+        out.append(CertificatePayload(encoding=CertEncoding.X509_SIGNATURE, data=certificate.der))
+
+
+def add_requests(ike: IkeSa, expected: AuthConfig, out: Outgoing) -> None:
+    """Ask for certificates of the CAs that we trust, where the peer needs one."""
+    if expected.auth_class not in _BY_KEYS:
+        return
+    if ike.ike_config is None or not ike.ike_config.send_certreq:
+        return
+    hashes = ike.env.credentials.ca_hashes()
+    if hashes:
+        out.append(CertificateRequest(encoding=CertEncoding.X509_SIGNATURE, data=b"".join(hashes)))
+
+
+def add_requests_of_candidates(ike: IkeSa, out: Outgoing) -> None:
+    """Ask the initiator, before it is known who it is, in the IKE_SA_INIT response.
+
+    Nothing is asked for where every connection at these addresses has a secret.
+    """
+    if ike.ike_config is None or not ike.ike_config.send_certreq:
+        return
+    hashes = ike.env.credentials.ca_hashes()
+    if hashes:
+        out.append(CertificateRequest(encoding=CertEncoding.X509_SIGNATURE, data=b"".join(hashes)))
+
+
+def learn_requests(ike: IkeSa, message: Message) -> None:
+    """Remember which CAs the peer asks for."""
+    authorities: set[bytes] = set()
+    for request in message.all(CertificateRequest):
+        if request.encoding != CertEncoding.X509_SIGNATURE:
+            continue
+        ike.traits |= Trait.PEER_WANTS_CERTIFICATE
+        data = request.data
+        authorities.update(data[at : at + _HASH_LENGTH] for at in range(0, len(data), _HASH_LENGTH))
+    if authorities:
+        ike.handshake.authorities |= authorities
+
+
+def presented(ike: IkeSa, message: Message) -> list[Certificate]:
+    """Return the certificates of a message, end entity first; unreadable ones are left out."""
+    from charon_core.credentials.certificates import Certificate
+
+    found: list[Certificate] = []
+    for payload in message.all(CertificatePayload):
+        if payload.encoding != CertEncoding.X509_SIGNATURE:
+            ike.log(
+                Group.IKE, Level.CONTROL, "ignoring certificate with encoding %s",
+                name_of(CertEncoding, payload.encoding),
+            )  # fmt: skip
+            continue
+        try:
+            certificate = Certificate.from_der(payload.data)
+        except ValueError as error:
+            ike.log(Group.IKE, Level.CONTROL, "ignoring unreadable certificate: %s", error)
+            continue
+        ike.log(
+            Group.IKE, Level.CONTROL, 'received %s cert "%s"',
+            "issuer" if found else "end entity", certificate.subject,
+        )  # fmt: skip
+        found.append(certificate)
+    return found

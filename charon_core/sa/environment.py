@@ -1,0 +1,81 @@
+"""What an IKE_SA works with: its collaborators, handed in so that tests can replace each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from charon_core.attributes.manager import AttributeManager
+    from charon_core.bus.bus import Bus
+    from charon_core.config.backend import BackendManager
+    from charon_core.config.ike import IkeConfig
+    from charon_core.credentials.manager import CredentialManager
+    from charon_core.crypto.random import RandomSource
+    from charon_core.eap.registry import EapRegistry
+    from charon_core.kernel.manager import KernelInterface
+    from charon_core.network.packet import Endpoint, Packet
+    from charon_core.sa.parameters import IkeParameters
+
+
+class TimerKind(Enum):
+    """What is due when a timer of an IKE_SA fires; the argument's meaning is in brackets."""
+
+    RETRANSMIT = "retransmit"
+    """Send an unanswered request again (message ID)."""
+    HALF_OPEN = "half-open timeout"
+    """Forget the IKE_SA unless it has been established (unused)."""
+    LIFETIME = "IKE_SA lifetime"
+    """Delete the IKE_SA (unused)."""
+    LIVENESS = "liveness check"
+    """See whether the peer is alive (unused)."""
+    KEEPALIVE = "NAT keepalive"
+    """Keep the NAT mapping open (unused)."""
+    DESTROY = "delete timeout"
+    """Stop waiting for the answer to our delete (unused)."""
+    RETRY = "next keying try"
+    """Start the next try to connect (unused)."""
+
+
+class Cancellable(Protocol):
+    """A timer that has been started."""
+
+    def cancel(self) -> None:
+        """Stop it; it never fires after this, and cancelling twice is harmless."""
+
+
+StartTimer = Callable[[bytes, TimerKind, int, float], Cancellable]
+"""Own SPI, kind, argument, seconds from now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The collaborators of all IKE_SAs of one daemon."""
+
+    bus: Bus
+    backends: BackendManager
+    credentials: CredentialManager
+    kernel: KernelInterface
+    attributes: AttributeManager
+    eap: EapRegistry
+    random: RandomSource
+    parameters: IkeParameters
+    send: Callable[[Packet], object]
+    """Hands a datagram to the network; never blocks."""
+    keepalive: Callable[[Endpoint, Endpoint], object]
+    """Sends a NAT keepalive from, to."""
+    start_timer: StartTimer
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+    wall_clock: Callable[[], float]
+    """Seconds since 1970, for the validity of certificates."""
+    local_port: Callable[[bool], int]
+    """Our own port, without (False) or with (True) NAT traversal."""
+    new_spi: Callable[[], bytes]
+    """An IKE SPI that no IKE_SA of ours has, 8 octets."""
+    remote_endpoint: Callable[[IkeConfig], Endpoint | None]
+    """Where a connection's peer is, as far as it is known; never blocks on a lookup."""
+    child_ids: Iterator[int]
+    """Numbers for CHILD_SAs; counting up is atomic (itertools.count)."""

@@ -1,0 +1,132 @@
+"""The keys of one IKE_SA and what is made with them (RFC 7296 2.13 to 2.17)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charon_core.crypto.ciphers import keymat_lengths
+from charon_core.crypto.key_derivation import (
+    ChildKeys,
+    derive_child_keys,
+    derive_ike_keys,
+    psk_auth,
+    signed_octets,
+)
+from charon_core.crypto.message_cipher import create_message_cipher
+from charon_core.crypto.prf import get_prf
+from charon_core.encoding.registry import PrfId, TransformType
+
+if TYPE_CHECKING:
+    from charon_core.config.proposal import Proposal
+    from charon_core.crypto.key_derivation import IkeKeys
+    from charon_core.crypto.message_cipher import MessageCipher
+    from charon_core.crypto.prf import Prf
+
+
+class IkeKeying:
+    """Keys of an IKE_SA, in both directions."""
+
+    __slots__ = ("_prf", "_sk_d", "_sk_pi", "_sk_pr", "inbound", "outbound")
+
+    def __init__(
+        self, prf: Prf, keys: IkeKeys, inbound: MessageCipher, outbound: MessageCipher
+    ) -> None:
+        self._prf = prf
+        self._sk_d = keys.sk_d
+        self._sk_pi = keys.sk_pi
+        self._sk_pr = keys.sk_pr
+        self.inbound = inbound
+        """Opens what the peer protected."""
+        self.outbound = outbound
+        """Protects what we send."""
+
+    def __repr__(self) -> str:
+        return f"<IkeKeying {self._prf}>"
+
+    def signed_octets(
+        self, *, initiator: bool, message: bytes, nonce: bytes, identity: bytes
+    ) -> bytes:
+        """Return what an AUTH payload covers (RFC 7296 2.15).
+
+        Args:
+            initiator: Whether it is the initiator who authenticates itself.
+            message: Its IKE_SA_INIT message, header included.
+            nonce: The other side's nonce.
+            identity: The body of its ID payload.
+        """
+        sk_p = self._sk_pi if initiator else self._sk_pr
+        return signed_octets(message, nonce, self._prf, sk_p, identity)
+
+    def psk_auth(self, secret: bytes, octets: bytes) -> bytes:
+        """Return the AUTH data that a shared secret makes over signed octets."""
+        return psk_auth(self._prf, secret, octets)
+
+    def child_keys(
+        self, proposal: Proposal, nonce_i: bytes, nonce_r: bytes, shared: bytes | None
+    ) -> ChildKeys:
+        """Derive the keys of a CHILD_SA (RFC 7296 2.17).
+
+        Args:
+            proposal: What was selected for it.
+            nonce_i: The nonce of the initiator of the exchange that creates it.
+            nonce_r: The nonce of that exchange's responder.
+            shared: The result of its key exchange, None without one.
+        """
+        encryption, integrity = _lengths(proposal)
+        return derive_child_keys(
+            self._prf, self._sk_d, nonce_i, nonce_r, shared, encryption, integrity
+        )
+
+    def forget_authentication(self) -> None:
+        """Drop the keys that only IKE_AUTH needs."""
+        self._sk_pi = self._sk_pr = b""
+
+
+def derive_keying(
+    proposal: Proposal,
+    *,
+    nonce_i: bytes,
+    nonce_r: bytes,
+    shared: bytes,
+    initiator_spi: bytes,
+    responder_spi: bytes,
+    is_initiator: bool,
+) -> tuple[IkeKeying, IkeKeys]:
+    """Derive the keys of a new IKE_SA from its IKE_SA_INIT (RFC 7296 2.14).
+
+    Returns:
+        The keying, and the keys as such for listeners that may see them.
+
+    Raises:
+        UnsupportedAlgorithm: The proposal names an algorithm that is not available.
+    """
+    encryption = proposal.first(TransformType.ENCR)
+    integrity = proposal.first(TransformType.INTEG)
+    prf_transform = proposal.first(TransformType.PRF)
+    if encryption is None or prf_transform is None:
+        raise ValueError(f"an IKE proposal needs encryption and PRF, got {proposal}")
+    prf = get_prf(PrfId(prf_transform.id))
+    integrity_id = integrity.id if integrity is not None else 0
+    keys = derive_ike_keys(
+        prf, nonce_i, nonce_r, shared, initiator_spi, responder_spi, *_lengths(proposal)
+    )
+    of_initiator = create_message_cipher(
+        encryption.id, encryption.key_length, integrity_id, keys.sk_ei, keys.sk_ai
+    )
+    of_responder = create_message_cipher(
+        encryption.id, encryption.key_length, integrity_id, keys.sk_er, keys.sk_ar
+    )
+    if is_initiator:
+        return IkeKeying(prf, keys, inbound=of_responder, outbound=of_initiator), keys
+    return IkeKeying(prf, keys, inbound=of_initiator, outbound=of_responder), keys
+
+
+def _lengths(proposal: Proposal) -> tuple[int, int]:
+    """Return the octets of keying material of the cipher (salt included) and of the integrity."""
+    encryption = proposal.first(TransformType.ENCR)
+    integrity = proposal.first(TransformType.INTEG)
+    if encryption is None:
+        raise ValueError(f"a proposal needs encryption to derive keys, got {proposal}")
+    return keymat_lengths(
+        encryption.id, encryption.key_length, integrity.id if integrity is not None else 0
+    )

@@ -1,0 +1,376 @@
+"""Owns all IKE_SAs; whoever works on one checks it out, and in again."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from charon_core.bus.listener import Group, Level
+from charon_core.encoding.registry import ExchangeType
+from charon_core.sa.environment import TimerKind
+from charon_core.sa.ike_sa import IkeSa
+from charon_core.sa.snapshot import snapshot_of
+from charon_core.sa.state import IkeState
+from charon_core.sa.wire import NO_SPI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from charon_core.encoding.header import Header
+    from charon_core.network.packet import Endpoint, Packet
+    from charon_core.sa.environment import Environment
+    from charon_core.sa.snapshot import IkeSaSnapshot
+
+CHECKOUT_TIMEOUT: Final = 10.0
+"""Seconds that a worker waits at the most for an IKE_SA that another one holds."""
+
+MAX_WAITERS: Final = 4
+"""Workers that may wait for one IKE_SA; more are turned away at once."""
+
+
+class _Entry:
+    """One IKE_SA in the table. Guarded by the manager's lock, but for what `ike` holds."""
+
+    __slots__ = (
+        "available",
+        "child_spis",
+        "half_open_host",
+        "ike",
+        "init_hash",
+        "processing",
+        "spi",
+        "waiters",
+    )
+
+    def __init__(self, ike: IkeSa) -> None:
+        self.ike = ike
+        self.spi = ike.own_spi
+        self.available: threading.Condition | None = None
+        """Exists while somebody waits."""
+        self.waiters = 0
+        self.processing: int | None = None
+        """Hash of the datagram at work, so that a duplicate of it can be dropped."""
+        self.init_hash: bytes | None = None
+        """SHA-1 of the IKE_SA_INIT request that made it, until it is established."""
+        self.half_open_host: str | None = None
+        """The peer's address while it counts as half-open."""
+        self.child_spis: tuple[int, ...] = ()
+
+
+class IkeSaManager:
+    """The table of IKE_SAs.
+
+    Checkout gives one thread exclusive use; checkin gives it back, updates the indexes and
+    destroys the IKE_SA if it has come to its end. While a thread holds an IKE_SA, the bus knows
+    about it. No lock is held while an IKE_SA works.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        *,
+        spi_bits: int = 0,
+        spi_value: int = 0,
+        limit: int = 0,
+    ) -> None:
+        """Make an empty table.
+
+        Args:
+            env: The collaborators of the IKE_SAs.
+            spi_bits: Leading bits of our SPIs that are fixed, 0..32.
+            spi_value: Their value.
+            limit: IKE_SAs in total from which on new ones are refused, 0 for no limit.
+        """
+        self._env = env
+        self._spi_prefix = (spi_value << (32 - spi_bits)) & 0xFFFFFFFF if spi_bits else 0
+        self._spi_mask = (0xFFFFFFFF >> spi_bits) if spi_bits else 0xFFFFFFFF
+        self._limit = limit
+        # Guards everything below, and the entries.
+        self._lock = threading.Lock()
+        self._by_spi: dict[bytes, _Entry] = {}
+        self._by_init: dict[bytes, _Entry] = {}
+        self._by_number: dict[int, _Entry] = {}
+        self._by_child_spi: dict[int, _Entry] = {}
+        self._in_use: set[_Entry] = set()
+        self._half_open: dict[str, int] = {}
+        self._half_open_total = 0
+        self._next_number = 1
+        self._closed = False
+
+    # -- counting -----------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._by_spi)
+
+    def count(self, address: str | None = None) -> int:
+        """Return the number of half-open IKE_SAs as responder, in total or of one address."""
+        if address is None:
+            return self._half_open_total
+        return self._half_open.get(address, 0)
+
+    # -- checkout -----------------------------------------------------------------------------
+
+    def create_initiator(self, local: Endpoint, remote: Endpoint) -> IkeSa | None:
+        """Return a new IKE_SA of ours, checked out; None if the daemon stops or is full."""
+        with self._lock:
+            entry = self._add(local, remote, is_initiator=True)
+        if entry is None:
+            return None
+        self._env.bus.set_sa(entry.ike.ref)
+        return entry.ike
+
+    def checkout(self, spi: bytes) -> IkeSa | None:
+        """Return the IKE_SA that has this SPI of ours, or None if there is none to be had."""
+        with self._lock:
+            entry = self._by_spi.get(spi)
+            return None if entry is None else self._take(entry)
+
+    def checkout_by_number(self, unique_id: int) -> IkeSa | None:
+        """Return the IKE_SA with this number, or None."""
+        with self._lock:
+            entry = self._by_number.get(unique_id)
+            return None if entry is None else self._take(entry)
+
+    def checkout_by_child_spi(self, spi: int) -> IkeSa | None:
+        """Return the IKE_SA of the CHILD_SA with this inbound or outbound SPI, or None."""
+        with self._lock:
+            entry = self._by_child_spi.get(spi)
+            return None if entry is None else self._take(entry)
+
+    def checkout_by_message(self, packet: Packet, header: Header) -> IkeSa | None:
+        """Return the IKE_SA that a datagram is for, or None if nobody wants it.
+
+        An IKE_SA_INIT request makes a new one, unless the very same datagram made one already.
+        A datagram that is being processed right now is a duplicate, and is dropped.
+        """
+        data = packet.data
+        own_spi = header.responder_spi if header.is_initiator else header.initiator_spi
+        if (
+            header.exchange == ExchangeType.IKE_SA_INIT
+            and not header.is_response
+            and own_spi == NO_SPI
+        ):
+            return self._checkout_init(packet, header)
+        mark = hash(data)
+        with self._lock:
+            entry = self._by_spi.get(own_spi)
+            if entry is None or entry.processing == mark:
+                return None
+            ike = self._take(entry)
+            if ike is not None:
+                entry.processing = mark
+            return ike
+
+    def _checkout_init(self, packet: Packet, header: Header) -> IkeSa | None:
+        if not header.is_initiator or header.message_id != 0 or header.initiator_spi == NO_SPI:
+            return None
+        digest = hashlib.sha1(packet.data, usedforsecurity=False).digest()
+        with self._lock:
+            entry = self._by_init.get(digest)
+            if entry is not None:
+                return None if entry in self._in_use else self._take(entry)
+            entry = self._add(packet.destination, packet.source, is_initiator=False)
+            if entry is None:
+                return None
+            entry.init_hash = digest
+            self._by_init[digest] = entry
+            self._update_half_open(entry, packet.source.host)
+        ike = entry.ike
+        ike.start_timer(TimerKind.HALF_OPEN, self._env.parameters.half_open_timeout)
+        self._env.bus.set_sa(ike.ref)
+        return ike
+
+    def _add(self, local: Endpoint, remote: Endpoint, *, is_initiator: bool) -> _Entry | None:
+        """Put a new IKE_SA into the table, in use already; the lock is held."""
+        if self._closed or (self._limit and len(self._by_spi) >= self._limit):
+            return None
+        number = self._next_number
+        self._next_number += 1
+        ike = IkeSa(self._env, number, self._new_spi(), local, remote, is_initiator=is_initiator)
+        entry = _Entry(ike)
+        self._by_spi[entry.spi] = entry
+        self._by_number[number] = entry
+        self._in_use.add(entry)
+        return entry
+
+    def new_spi(self) -> bytes:
+        """Return an SPI that no IKE_SA of ours has."""
+        with self._lock:
+            return self._new_spi()
+
+    def _new_spi(self) -> bytes:
+        while True:
+            random = self._env.random.bytes(8)
+            high = int.from_bytes(random[:4], "big") & self._spi_mask | self._spi_prefix
+            spi = high.to_bytes(4, "big") + random[4:]
+            if spi != NO_SPI and spi not in self._by_spi:
+                return spi
+
+    def _take(self, entry: _Entry) -> IkeSa | None:
+        """Wait for an entry and mark it as in use; the lock is held."""
+        if entry in self._in_use:
+            if entry.waiters >= MAX_WAITERS:
+                return None
+            if entry.available is None:
+                entry.available = threading.Condition(self._lock)
+            entry.waiters += 1
+            free = entry.available.wait_for(
+                lambda: entry not in self._in_use, timeout=CHECKOUT_TIMEOUT
+            )
+            entry.waiters -= 1
+            if not entry.waiters:
+                entry.available = None
+            if not free or self._by_spi.get(entry.spi) is not entry:
+                return None
+        self._in_use.add(entry)
+        self._env.bus.set_sa(entry.ike.ref)
+        return entry.ike
+
+    # -- checkin ------------------------------------------------------------------------------
+
+    def checkin(self, ike: IkeSa) -> None:
+        """Give an IKE_SA back; one that has come to its end is destroyed."""
+        if ike.state is IkeState.DESTROYING:
+            self._destroy(ike)
+            return
+        with self._lock:
+            entry = self._by_number[ike.unique_id]
+            self._update_index(entry)
+            entry.processing = None
+            self._in_use.discard(entry)
+            if entry.available is not None:
+                entry.available.notify()
+        self._env.bus.set_sa(None)
+
+    def _update_index(self, entry: _Entry) -> None:
+        ike = entry.ike
+        if ike.own_spi != entry.spi:
+            del self._by_spi[entry.spi]
+            entry.spi = ike.own_spi
+            self._by_spi[entry.spi] = entry
+        if ike.children_changed:
+            ike.children_changed = False
+            for spi in entry.child_spis:
+                if self._by_child_spi.get(spi) is entry:
+                    del self._by_child_spi[spi]
+            entry.child_spis = tuple(
+                spi for child in ike.children for spi in (child.local_spi, child.remote_spi)
+            )
+            for spi in entry.child_spis:
+                self._by_child_spi[spi] = entry
+        if not ike.is_half_open:
+            self._forget_init(entry)
+            self._update_half_open(entry, None)
+
+    def _destroy(self, ike: IkeSa) -> None:
+        try:
+            ike.destroy()
+        finally:
+            with self._lock:
+                entry = self._by_number.pop(ike.unique_id)
+                if self._by_spi.get(entry.spi) is entry:
+                    del self._by_spi[entry.spi]
+                for spi in entry.child_spis:
+                    if self._by_child_spi.get(spi) is entry:
+                        del self._by_child_spi[spi]
+                self._forget_init(entry)
+                self._update_half_open(entry, None)
+                self._in_use.discard(entry)
+                if entry.available is not None:
+                    entry.available.notify_all()
+            self._env.bus.set_sa(None)
+
+    def _forget_init(self, entry: _Entry) -> None:
+        if entry.init_hash is not None:
+            self._by_init.pop(entry.init_hash, None)
+            entry.init_hash = None
+
+    def _update_half_open(self, entry: _Entry, host: str | None) -> None:
+        old, entry.half_open_host = entry.half_open_host, host
+        if old is not None:
+            self._half_open_total -= 1
+            left = self._half_open[old] - 1
+            if left:
+                self._half_open[old] = left
+            else:
+                del self._half_open[old]
+        if host is not None:
+            self._half_open_total += 1
+            self._half_open[host] = self._half_open.get(host, 0) + 1
+
+    @contextmanager
+    def working_on(self, ike: IkeSa | None) -> Iterator[IkeSa | None]:
+        """Check an IKE_SA in again when the block ends.
+
+        What the block raises ends the IKE_SA: its state cannot be trusted any more.
+        """
+        try:
+            yield ike
+        except BaseException:
+            if ike is not None:
+                self._env.bus.log(
+                    Group.IKE, Level.AUDIT,
+                    "IKE_SA %s is destroyed: an internal error interrupted its work", ike,
+                )  # fmt: skip
+                ike.set_state(IkeState.DESTROYING)
+            raise
+        finally:
+            if ike is not None:
+                self.checkin(ike)
+
+    # -- all of them --------------------------------------------------------------------------
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of all IKE_SAs, oldest first."""
+        with self._lock:
+            return sorted(self._by_number)
+
+    def numbers_by_name(self, name: str) -> list[int]:
+        """Return the numbers of the IKE_SAs of a connection, oldest first."""
+        with self._lock:
+            return sorted(
+                number for number, entry in self._by_number.items() if entry.ike.name == name
+            )
+
+    def numbers_by_child(self, unique_id: int) -> list[int]:
+        """Return the numbers of the IKE_SAs that have, or had a moment ago, this CHILD_SA."""
+        with self._lock:
+            return [
+                number
+                for number, entry in self._by_number.items()
+                if any(child.unique_id == unique_id for child in tuple(entry.ike.children))
+            ]
+
+    def snapshots(self, *, wait: bool = True) -> Iterator[IkeSaSnapshot]:
+        """Yield all IKE_SAs as they are, newest first.
+
+        Args:
+            wait: Whether to wait for those that are being worked on; else they are left out.
+        """
+        for number in reversed(self.numbers()):
+            if not wait:
+                with self._lock:
+                    entry = self._by_number.get(number)
+                    if entry is None or entry in self._in_use:
+                        continue
+            with self.working_on(self.checkout_by_number(number)) as ike:
+                if ike is not None:
+                    yield snapshot_of(ike)
+
+    def shut_down(self, until: Callable[[], bool]) -> None:
+        """Delete all IKE_SAs: tell each peer, then forget the IKE_SA without waiting for it.
+
+        Args:
+            until: Whether time is left for telling peers; the rest is destroyed silently.
+        """
+        with self._lock:
+            self._closed = True
+        for number in self.numbers():
+            with self.working_on(self.checkout_by_number(number)) as ike:
+                if ike is None:
+                    continue
+                if until():
+                    ike.delete()
+                ike.set_state(IkeState.DESTROYING)

@@ -1,0 +1,49 @@
+"""The numbers that govern IKE_SAs: times, limits, ports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class IkeParameters:
+    """Times in seconds, sizes in octets; the defaults are those of the field's C daemons."""
+
+    retransmit_timeout: float = 4.0
+    """Time before the first retransmission."""
+    retransmit_base: float = 1.8
+    """Each further one waits this many times longer."""
+    retransmit_tries: int = 5
+    """Retransmissions before the peer counts as dead."""
+    retransmit_jitter: float = 0.0
+    """Up to this share of each time-out is taken off at random (0.0 .. 0.9)."""
+    retransmit_limit: float = 0.0
+    """Longest time-out between two retransmissions; 0 = no limit."""
+    half_open_timeout: float = 30.0
+    """A responder forgets an IKE_SA that has not been authenticated after this time."""
+    delete_timeout: float = 30.0
+    """An unanswered delete of our own ends after this time at the latest."""
+    keep_alive: float = 20.0
+    """Silence before a NAT keepalive is sent; 0 = never."""
+    fragment_size: int = 1280
+    """Largest IKE datagram, IP and UDP headers included, where fragmentation is in use."""
+    init_restarts: int = 5
+    """How often cookies or other key exchange methods may restart an IKE_SA_INIT."""
+    max_message_id: int = 0xFFFF_FFFF
+    """The last usable message ID (RFC 7296 2.2)."""
+    replay_window: int = 32
+    """Packets of an ESP anti-replay window, where a connection leaves it to the daemon."""
+    natt_port: int = 4500
+    """The peer's port once NAT traversal is in use (RFC 7296 2.23)."""
+    max_children: int = 1000
+    """CHILD_SAs that a peer may have in one IKE_SA."""
+
+    def retransmit_delay(self, attempt: int, jitter: float) -> float:
+        """Time to wait after transmission number `attempt` (0 = the first).
+
+        `jitter` is a random number in 0.0 .. 1.0 that decides how much is taken off.
+        """
+        delay = self.retransmit_timeout * self.retransmit_base**attempt
+        if self.retransmit_limit:
+            delay = min(delay, self.retransmit_limit)
+        return delay * (1.0 - self.retransmit_jitter * jitter)

@@ -1,0 +1,1 @@
+"""Tasks: one job inside an exchange each, as initiator and as responder."""

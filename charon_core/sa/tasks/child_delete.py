@@ -1,0 +1,111 @@
+"""Deletes CHILD_SAs (RFC 7296 1.4.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from charon_core.bus.alert import AlertKind
+from charon_core.bus.listener import Group, Level
+from charon_core.encoding.payloads import Delete
+from charon_core.encoding.registry import ProtocolId
+from charon_core.kernel.interface import IpsecProtocol
+from charon_core.sa.state import ChildState
+from charon_core.sa.tasks.task import Outcome, Outgoing, WatchedTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_core.encoding.message import Message
+    from charon_core.sa.child_sa import ChildSa
+    from charon_core.sa.ike_sa import IkeSa
+
+_PROTOCOL_ID = {IpsecProtocol.ESP: ProtocolId.ESP, IpsecProtocol.AH: ProtocolId.AH}
+
+
+class ChildDelete(WatchedTask):
+    """Deletes one CHILD_SA on our wish, or those that the peer names.
+
+    Each side names its inbound SPIs. Where both delete the same CHILD_SA at once, the answer
+    leaves it out: its two halves are named by the two requests already (RFC 7296 1.4.1).
+    """
+
+    __slots__ = ("_child", "_peers")
+    name: ClassVar[str] = "CHILD_DELETE"
+
+    def __init__(
+        self,
+        ike: IkeSa,
+        child: ChildSa | None = None,
+        on_done: Callable[[bool], None] | None = None,
+    ) -> None:
+        super().__init__(ike, on_done)
+        self._child = child
+        self._peers: list[ChildSa] = []
+
+    def build_request(self, out: Outgoing) -> Outcome:
+        """Name our inbound SPI."""
+        child = self._child
+        if child is None or child not in self.ike.children:
+            self.finish(True)
+            return Outcome.DONE
+        child.log_closing()
+        child.begin_delete()
+        self.ike.log(
+            Group.IKE, Level.CONTROL, "sending DELETE for %s CHILD_SA with SPI %08x",
+            child.protocol.name, child.local_spi,
+        )  # fmt: skip
+        out.append(_delete(child.protocol, [child]))
+        return Outcome.MORE
+
+    def process_response(self, message: Message) -> Outcome:  # noqa: ARG002
+        """Whatever the response says, the CHILD_SA is gone."""
+        if self._child is not None and self._child in self.ike.children:
+            self.ike.remove_child(self._child, "deleted")
+        self.ike.log(Group.IKE, Level.AUDIT, "CHILD_SA closed")
+        self.finish(True)
+        return Outcome.DONE
+
+    def process_request(self, message: Message) -> Outcome:
+        """Look up what the peer names; SPIs that are not ours are reported and passed over."""
+        for delete in message.all(Delete):
+            for spi in delete.spis:
+                child = self.ike.child_by_remote_spi(delete.protocol, int.from_bytes(spi, "big"))
+                if child is None:
+                    self.ike.alert(
+                        AlertKind.INVALID_SPI,
+                        f"peer deletes CHILD_SA with SPI {spi.hex()}, which IKE_SA {self.ike} "
+                        "does not have; ignored",
+                        spi=spi.hex(),
+                    )
+                elif child not in self._peers:
+                    self.ike.log(
+                        Group.IKE, Level.CONTROL, "received DELETE for %s CHILD_SA with SPI %08x",
+                        child.protocol.name, child.remote_spi,
+                    )  # fmt: skip
+                    self._peers.append(child)
+        return Outcome.MORE
+
+    def build_response(self, out: Outgoing) -> Outcome:
+        """Name the other halves, and remove the CHILD_SAs."""
+        answered: dict[IpsecProtocol, list[ChildSa]] = {}
+        for child in self._peers:
+            if child.state is ChildState.DELETING:
+                self.ike.remove_child(child, "deleted by both sides")
+                continue
+            child.log_closing()
+            answered.setdefault(child.protocol, []).append(child)
+        for protocol, children in answered.items():
+            out.append(_delete(protocol, children))
+            for child in children:
+                self.ike.remove_child(child, "deleted by the peer")
+        self.ike.log(Group.IKE, Level.AUDIT, "CHILD_SA closed")
+        return Outcome.DONE
+
+    def abort(self) -> None:
+        """The IKE_SA goes, and the CHILD_SA with it."""
+        self.finish(True)
+
+
+def _delete(protocol: IpsecProtocol, children: list[ChildSa]) -> Delete:
+    spis = tuple(child.local_spi.to_bytes(4, "big") for child in children)
+    return Delete(protocol=_PROTOCOL_ID[protocol], spis=spis)

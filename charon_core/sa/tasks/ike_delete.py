@@ -1,0 +1,60 @@
+"""Deletes the IKE_SA with all that belongs to it (RFC 7296 1.4.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from charon_core.bus.listener import Group, Level
+from charon_core.encoding.payloads import Delete
+from charon_core.encoding.registry import ProtocolId
+from charon_core.sa.state import IkeState
+from charon_core.sa.tasks.task import Outcome, Outgoing, WatchedTask
+
+if TYPE_CHECKING:
+    from charon_core.encoding.message import Message
+
+
+class IkeDelete(WatchedTask):
+    """Ends the IKE_SA, on our wish or on the peer's.
+
+    When both sides delete at the same time, each answers the other's request and forgets the
+    IKE_SA: nothing more is to be said (RFC 7296 2.25.2).
+    """
+
+    __slots__ = ()
+    name: ClassVar[str] = "IKE_DELETE"
+
+    def build_request(self, out: Outgoing) -> Outcome:
+        """Announce the delete; the CHILD_SAs go with it, without being named."""
+        ike = self.ike
+        ike.log(Group.IKE, Level.AUDIT, "deleting IKE_SA %s between %s", ike, ike.ends_text())
+        out.append(Delete(protocol=ProtocolId.IKE, spis=()))
+        ike.set_state(IkeState.DELETING)
+        ike.log(Group.IKE, Level.CONTROL, "sending DELETE for IKE_SA %s", ike)
+        ike.start_delete_timer()
+        return Outcome.MORE
+
+    def process_response(self, message: Message) -> Outcome:  # noqa: ARG002
+        """Whatever the response says, the IKE_SA is gone."""
+        self.ike.log(Group.IKE, Level.AUDIT, "IKE_SA deleted")
+        self.finish(True)
+        return Outcome.DESTROY
+
+    def process_request(self, message: Message) -> Outcome:  # noqa: ARG002
+        """The peer deletes the IKE_SA."""
+        ike = self.ike
+        ike.log(Group.IKE, Level.CONTROL, "received DELETE for IKE_SA %s", ike)
+        if ike.state is not IkeState.DELETING:
+            ike.log(Group.IKE, Level.AUDIT, "deleting IKE_SA %s between %s", ike, ike.ends_text())
+            ike.set_state(IkeState.DELETING)
+        return Outcome.MORE
+
+    def build_response(self, out: Outgoing) -> Outcome:  # noqa: ARG002
+        """Acknowledge with an empty response."""
+        self.ike.log(Group.IKE, Level.AUDIT, "IKE_SA deleted")
+        self.ike.finish_deletes()
+        return Outcome.DESTROY
+
+    def abort(self) -> None:
+        """The peer did not answer: gone is gone, the goal is reached."""
+        self.finish(True)

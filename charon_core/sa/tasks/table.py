@@ -1,0 +1,77 @@
+"""Which tasks take part in which exchange: the state machine of an IKE_SA as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from charon_core.encoding.payloads import Delete, SecurityAssociation
+from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
+from charon_core.sa.state import IkeState
+from charon_core.sa.tasks.child_create import ChildCreate
+from charon_core.sa.tasks.child_delete import ChildDelete
+from charon_core.sa.tasks.ike_auth import IkeAuth
+from charon_core.sa.tasks.ike_delete import IkeDelete
+from charon_core.sa.tasks.ike_init import IkeInit
+from charon_core.sa.tasks.ike_natd import IkeNatd
+from charon_core.sa.tasks.liveness import Liveness
+from charon_core.sa.tasks.refuse import Refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_core.encoding.message import Message
+    from charon_core.sa.ike_sa import IkeSa
+    from charon_core.sa.tasks.task import Task
+
+
+def _setup(ike: IkeSa, _message: Message) -> list[Task]:
+    return [IkeInit(ike), IkeNatd(ike), IkeAuth(ike), ChildCreate(ike)]
+
+
+def _create_child(ike: IkeSa, message: Message) -> list[Task]:
+    security_association = message.first(SecurityAssociation)
+    if security_association is not None and any(
+        proposal.protocol == ProtocolId.IKE for proposal in security_association.proposals
+    ):
+        return [Refuse(ike)]
+    return [ChildCreate(ike)]
+
+
+def _informational(ike: IkeSa, message: Message) -> list[Task]:
+    deletes = message.all(Delete)
+    if any(delete.protocol == ProtocolId.IKE for delete in deletes) or (
+        # The initiator does not accept our proof: it tells us that there is no IKE_SA (2.21.2).
+        message.notify(NotifyType.AUTHENTICATION_FAILED) is not None
+    ):
+        return [IkeDelete(ike)]
+    if deletes:
+        return [ChildDelete(ike)]
+    return [Liveness(ike)]
+
+
+def _refuse(ike: IkeSa, _message: Message) -> list[Task]:
+    return [Refuse(ike)]
+
+
+RESPONDER: Final[dict[tuple[IkeState, int], Callable[[IkeSa, Message], list[Task]]]] = {
+    (IkeState.CREATED, ExchangeType.IKE_SA_INIT): _setup,
+    (IkeState.ESTABLISHED, ExchangeType.CREATE_CHILD_SA): _create_child,
+    (IkeState.ESTABLISHED, ExchangeType.INFORMATIONAL): _informational,
+    (IkeState.DELETING, ExchangeType.CREATE_CHILD_SA): _refuse,
+    (IkeState.DELETING, ExchangeType.INFORMATIONAL): _informational,
+}
+"""The tasks that a request begins. What is not here is a protocol error, and is ignored."""
+
+CONTINUES: Final = frozenset({(IkeState.CONNECTING, int(ExchangeType.IKE_AUTH))})
+"""Requests that go on with the tasks which an earlier one began."""
+
+SETUP_ORDER: Final[tuple[type[Task], ...]] = (IkeInit, IkeNatd, IkeAuth, ChildCreate)
+"""The tasks that set an IKE_SA up, in the order in which they act on each message."""
+
+ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
+    (ChildCreate, ExchangeType.CREATE_CHILD_SA),
+    (ChildDelete, ExchangeType.INFORMATIONAL),
+    (IkeDelete, ExchangeType.INFORMATIONAL),
+    (Liveness, ExchangeType.INFORMATIONAL),
+)
+"""Which queued task goes first once the IKE_SA is established, and in which exchange."""

@@ -1,0 +1,179 @@
+"""From datagrams to messages and back, for one IKE_SA: integrity, fragments, malformed input."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from charon_core.bus.alert import AlertKind
+from charon_core.bus.listener import Group, Level
+from charon_core.encoding.errors import IntegrityError, ParseError
+from charon_core.encoding.fragments import Reassembler, seal_fragments
+from charon_core.encoding.message import Message, open_message, seal_message
+from charon_core.encoding.payloads import Notify
+from charon_core.encoding.registry import ExchangeType, NotifyType, PayloadType, name_of
+from charon_core.network.packet import Packet
+from charon_core.sa.reports import publish_message
+from charon_core.sa.state import Arrival, IkeState, Trait
+
+if TYPE_CHECKING:
+    from charon_core.encoding.header import Header
+    from charon_core.sa.ike_sa import IkeSa
+    from charon_core.sa.tasks.task import Outgoing
+
+NO_SPI: Final = bytes(8)
+_IPV4_OVERHEAD: Final = 20 + 8
+_IPV6_OVERHEAD: Final = 40 + 8
+_NON_ESP_MARKER: Final = 4
+
+
+def process_packet(ike: IkeSa, packet: Packet, header: Header) -> None:
+    """Take a datagram that was addressed to this IKE_SA's SPI.
+
+    Never raises for anything that a peer can send.
+    """
+    arrival = ike.tasks.judge(header)
+    if arrival is Arrival.REPEATED:
+        ike.tasks.repeat_response(packet.data)
+        return
+    if arrival is Arrival.UNWANTED:
+        ike.log(
+            Group.IKE, Level.CONTROL,
+            "received %s %s with message ID %d, not expected in state %s; ignored",
+            name_of(ExchangeType, header.exchange),
+            "response" if header.is_response else "request",
+            header.message_id, ike.state.value,
+        )  # fmt: skip
+        return
+    ike.log(
+        Group.NET, Level.CONTROL, "received packet: from %s to %s (%d bytes)",
+        packet.source, packet.destination, len(packet.data),
+    )  # fmt: skip
+    try:
+        message = _open(ike, packet.data, header)
+    except IntegrityError as error:
+        ike.log(Group.ENC, Level.CONTROL, "message from %s dropped: %s", packet.source, error)
+    except ParseError as error:
+        _refuse_malformed(ike, packet, header, error)
+    else:
+        if message is not None:
+            _process(ike, message, packet, header)
+
+
+def _open(ike: IkeSa, data: bytes, header: Header) -> Message | None:
+    """Return the message of a datagram, or None while fragments are missing."""
+    if header.exchange == ExchangeType.IKE_SA_INIT:
+        return Message.parse(data)
+    if ike.keying is None:
+        raise IntegrityError("header", 0, "protected by keys that do not exist yet")
+    if header.next_payload != PayloadType.SKF:
+        return open_message(data, ike.keying.inbound)
+    if Trait.FRAGMENTATION not in ike.traits:
+        raise IntegrityError("SKF", 0, "a fragment, without fragmentation having been agreed on")
+    if ike.reassembler is None:
+        ike.reassembler = Reassembler()
+    message = ike.reassembler.add(data, ike.keying.inbound)
+    if message is not None:
+        ike.reassembler = None
+    return message
+
+
+def _process(ike: IkeSa, message: Message, packet: Packet, header: Header) -> None:
+    summary = message.summary()
+    ike.log(Group.ENC, Level.CONTROL, "parsed %s", summary)
+    publish_message(ike, message, summary, packet.source, packet.destination, incoming=True)
+    ike.last_inbound = ike.env.clock()
+    if message.exchange == ExchangeType.IKE_SA_INIT:
+        ike.handshake.peer_message = packet.data
+    ike.follow_path(packet)
+    try:
+        if message.is_response:
+            ike.tasks.process_response(message)
+        else:
+            ike.tasks.process_request(message, packet.data)
+    except ParseError as error:
+        # The payloads are well-formed, but what they hold cannot be (a reversed range, say).
+        _refuse_malformed(ike, packet, header, error)
+        ike.set_state(IkeState.DESTROYING)
+
+
+def _refuse_malformed(ike: IkeSa, packet: Packet, header: Header, error: ParseError) -> None:
+    """Deal with a message that passed its integrity check, or had none to pass.
+
+    An authenticated request with wrong syntax ends the IKE_SA after the peer was told
+    (RFC 7296 2.21.3); an unknown critical payload only makes the request fail.
+    """
+    ike.alert(
+        AlertKind.PARSE_ERROR,
+        f"message from {packet.source} is malformed: {error}",
+        payload=error.payload, reason=error.reason,
+    )  # fmt: skip
+    if header.is_response or not error.answerable:
+        return
+    initial = header.exchange == ExchangeType.IKE_SA_INIT
+    if initial:
+        ike.initiator_spi = header.initiator_spi
+    notify = Notify.of(error.notify, error.notify_data)
+    ike.tasks.respond(header.exchange, header.message_id, [notify], packet.data, refused=initial)
+    if initial or error.notify != NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD:
+        ike.set_state(IkeState.DESTROYING)
+
+
+def protect(
+    ike: IkeSa,
+    exchange: int,
+    message_id: int,
+    out: Outgoing,
+    *,
+    is_response: bool,
+    refused: bool = False,
+) -> list[bytes]:
+    """Return the datagrams of a message of ours.
+
+    Args:
+        ike: The IKE_SA.
+        exchange: The exchange type.
+        message_id: The message ID.
+        out: The payloads.
+        is_response: Whether it answers a request.
+        refused: The IKE_SA ends with this message; in IKE_SA_INIT the responder's SPI is zero
+            then (RFC 7296 2.6).
+    """
+    initial = exchange == ExchangeType.IKE_SA_INIT
+    message = Message(
+        ike.initiator_spi,
+        NO_SPI if initial and refused else ike.responder_spi,
+        exchange,
+        ike.is_initiator,
+        is_response,
+        message_id,
+        tuple(out),
+    )
+    summary = message.summary()
+    ike.log(Group.ENC, Level.CONTROL, "generating %s", summary)
+    publish_message(ike, message, summary, ike.local, ike.remote, incoming=False)
+    if initial:
+        data = message.encode()
+        ike.handshake.own_message = data
+        return [data]
+    if ike.keying is None:
+        raise RuntimeError(f"IKE_SA {ike} has no keys to protect {summary}")
+    if Trait.FRAGMENTATION in ike.traits:
+        return seal_fragments(message, ike.keying.outbound, _largest_message(ike))
+    return [seal_message(message, ike.keying.outbound)]
+
+
+def _largest_message(ike: IkeSa) -> int:
+    overhead = _IPV6_OVERHEAD if ":" in ike.remote.host else _IPV4_OVERHEAD
+    return ike.env.parameters.fragment_size - overhead - _NON_ESP_MARKER
+
+
+def send(ike: IkeSa, datagrams: list[bytes]) -> None:
+    """Hand datagrams to the network."""
+    dscp = ike.ike_config.dscp if ike.ike_config is not None else 0
+    for data in datagrams:
+        ike.log(
+            Group.NET, Level.CONTROL, "sending packet: from %s to %s (%d bytes)",
+            ike.local, ike.remote, len(data),
+        )  # fmt: skip
+        ike.env.send(Packet(ike.local, ike.remote, data, dscp))
+    ike.last_outbound = ike.env.clock()

@@ -1,0 +1,1 @@
+"""The demonstration: two gateways, a tunnel between them, and traffic through it."""
