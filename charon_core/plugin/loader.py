@@ -180,15 +180,21 @@ class PluginHost:
         """Disable a plugin, and those that cannot do without it."""
         self._say(Level.MORE, "plugin '%s':\n%s", instance.name, failure.details)
         self._refuse(instance, PluginState.FAILED, str(failure))
-        for dependent in reversed(self._order):
-            if dependent.is_alive and (gone := self._unmet_need(dependent)):
-                reason = f"needs {gone}, which '{instance.name}' does not provide any more"
-                self._refuse(dependent, PluginState.UNMET, reason)
+        refused = [instance]
+        for provider in refused:
+            # The list grows while it is gone through: those that need one of them, and so on.
+            for dependent in self._living():
+                if gone := self._unmet_need(dependent, provider):
+                    reason = f"needs {gone}, which '{provider.name}' does not provide any more"
+                    self._refuse(dependent, PluginState.UNMET, reason)
+                    refused.append(dependent)
+        refused.sort(key=lambda item: self._order.index(item) if item in self._order else -1)
+        for item in reversed(refused):
+            self._take_down(item)
 
     def _refuse(self, instance: Instance, state: PluginState, reason: str) -> None:
         instance.state, instance.reason = state, reason
         self._say(Level.AUDIT, "plugin '%s' disabled: %s", instance.name, reason)
-        self._take_down(instance)
 
     def _take_down(self, instance: Instance) -> str:
         """Call `charon_destroy` where it is due, and undo the rest; return what went wrong."""
@@ -218,17 +224,20 @@ class PluginHost:
         self._order = [alive[name] for name in order.plugins]
         for name, reason in order.unmet.items():
             self._refuse(alive[name], PluginState.UNMET, reason)
+            self._caller.dismiss(alive[name])
         for name, wants in order.missing.items():
             self._say(Level.MORE, "plugin '%s' goes without %s", name, ", ".join(wants))
         for name, wants in order.dropped.items():
             listed = ", ".join(wants)
             self._say(Level.CONTROL, "plugin '%s' loads before %s: a circle", name, listed)
 
-    def _unmet_need(self, instance: Instance) -> str:
-        """Return a hard dependency that no plugin which still works provides; empty if none."""
+    def _unmet_need(self, instance: Instance, gone: Instance) -> str:
+        """Return what a plugin needs, `gone` provided, and no other does; empty if nothing."""
         alive = {item.name: item.features for item in self._living()}
+        before = {gone.name: gone.features}
         needs = (need for feature in instance.features for need in feature.needs)
-        return next((need for need in needs if not providers(alive, need)), "")
+        lost = (need for need in needs if providers(before, need) and not providers(alive, need))
+        return next(lost, "")
 
     def _flush(self) -> None:
         early, self._early = self._early, None

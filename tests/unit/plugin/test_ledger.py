@@ -1,0 +1,90 @@
+"""What plugins register is written down and taken back."""
+
+from __future__ import annotations
+
+import contextlib
+
+from charon_core.plugin.ledger import Ledger
+from tests.unit.plugin.support import Registry
+
+
+def test_everything_is_taken_back_the_last_first() -> None:
+    ledger, bus, kernel = Ledger(), Registry("bus"), Registry("kernel")
+    watched = ledger.watch(bus)
+    watched.add("set")
+    watched.add_listener("listener")
+    ledger.watch(kernel).register("name", object, rank=1)
+    bus.add("of somebody else")
+    assert len(ledger) == 3
+    assert list(ledger.undo()) == []
+    assert bus.items == ["of somebody else"]
+    assert kernel.items == []
+    assert list(ledger.undo()) == []
+
+
+def test_what_a_plugin_removes_itself_is_not_removed_again() -> None:
+    ledger, bus = Ledger(), Registry("bus")
+    watched = ledger.watch(bus)
+    first, second = object(), object()
+    watched.add_listener(first)
+    watched.add_listener(second)
+    watched.remove_listener(first)
+    watched.register("name", object)
+    watched.unregister("na" + "me")
+    assert len(ledger) == 1
+    assert list(ledger.undo()) == []
+    assert bus.items == []
+
+
+def test_equal_objects_are_told_apart() -> None:
+    ledger, registry = Ledger(), Registry("x")
+    watched = ledger.watch(registry)
+    first, second = [1], [1]
+    watched.add(first)
+    watched.add(second)
+    watched.remove(second)
+    assert len(ledger) == 1
+
+
+def test_named_arguments_count_as_well() -> None:
+    ledger, registry = Ledger(), Registry("x")
+    ledger.watch(registry).register(name="n", factory=object)
+    list(ledger.undo())
+    assert registry.items == []
+
+
+def test_one_that_cannot_be_taken_back_does_not_keep_the_others() -> None:
+    ledger, registry = Ledger(), Registry("x")
+    watched = ledger.watch(registry)
+    watched.add("a")
+    watched.add("b")
+    registry.items.remove("b")
+    (error,) = ledger.undo()
+    assert isinstance(error, ValueError)
+    assert registry.items == []
+
+
+def test_an_addition_that_fails_is_not_written_down() -> None:
+    class Refusing(Registry):
+        def add(self, item: object) -> None:
+            raise ValueError("full")
+
+    ledger = Ledger()
+    watched = ledger.watch(Refusing("x"))
+    with contextlib.suppress(ValueError):
+        watched.add("a")
+    assert len(ledger) == 0
+
+
+def test_all_else_is_the_registry_itself() -> None:
+    registry = Registry("x")
+    watched = Ledger().watch(registry)
+    registry.items.append(1)
+    assert watched.count() == watched.count() == 1
+    assert watched.items is registry.items
+    registry.number = 7
+    assert watched.number == 7
+    registry.number = 8
+    assert watched.number == 8
+    assert watched.register("a", object, rank=5) == 5
+    assert repr(watched) == repr(registry)
