@@ -75,7 +75,10 @@ def parse_chain(cursor: Cursor, first: int, *, inside: bool = False) -> tuple[Pa
         following, flags, length = cursor.unpack(GENERIC_HEADER)
         counts[current] = count = counts.get(current, 0) + 1
         if count > payload_class.LIMIT or len(chain) == MAX_PAYLOADS:
-            raise cursor.error(f"more than {len(chain)} payloads, {count - 1} of this type")
+            raise cursor.error(
+                f"payload {len(chain) + 1} of the message and {count} of its type, "
+                f"expected at most {MAX_PAYLOADS} and {payload_class.LIMIT}"
+            )
         outer_end = cursor.narrow(length - 4)
         if payload_class is Unknown:
             chain.append(_parse_unknown(cursor, current, flags))
