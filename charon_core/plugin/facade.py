@@ -47,7 +47,8 @@ class Daemon:
         plugins: Lists all plugins, loaded or not.
         reload: Has the daemon read its settings again and all plugins reload, on a worker.
         stop: Has the daemon stop in order; returns at once.
-        set_log_level: Changes the level of a group in all loggers, until the next reload.
+        set_log_level: Changes the level of a group, or of all with None, in the loggers of the
+            settings, until the next reload.
         started: When the daemon was started, in seconds since the epoch.
         version: The version of charon-core.
     """
@@ -67,6 +68,6 @@ class Daemon:
     plugins: Callable[[], tuple[PluginInfo, ...]]
     reload: Callable[[], None]
     stop: Callable[[], None]
-    set_log_level: Callable[[Group, Level], None]
+    set_log_level: Callable[[Group | None, Level], None]
     started: float
     version: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -10,15 +11,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What adds to a registry, and what takes the same back, with the number of leading arguments
-# that name what was added.
+# What adds to a registry, and what takes the same back; the latter's parameters are the first
+# ones of the former.
 _OPPOSITES = {
-    "add": ("remove", 1),
-    "add_listener": ("remove_listener", 1),
-    "add_logger": ("remove_logger", 1),
-    "register": ("unregister", 1),
+    "add": "remove",
+    "add_listener": "remove_listener",
+    "add_logger": "remove_logger",
+    "add_provider": "remove_provider",
+    "register": "unregister",
 }
-_REMOVALS = {removal for removal, _ in _OPPOSITES.values()}
+_REMOVALS = frozenset(_OPPOSITES.values())
 
 
 class Ledger:
@@ -53,6 +55,11 @@ class Ledger:
                     del self._entries[index]
                     return
 
+    def held(self, removal: str) -> list[Any]:
+        """Return what is registered, of the kind that the method `removal` would take back."""
+        with self._lock:
+            return [key[0] for _, name, key in self._entries if name == removal]
+
     def undo(self) -> Iterator[Exception]:
         """Take everything back, the last first; yields what went wrong, and goes on."""
         while True:
@@ -79,7 +86,7 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._registry, name)
         if name in _OPPOSITES:
-            value = self._adding(value, *_OPPOSITES[name])
+            value = self._adding(value, _OPPOSITES[name])
         elif name in _REMOVALS:
             value = self._removing(value, name)
         elif not callable(value) or getattr(value, "__self__", None) is not self._registry:
@@ -89,7 +96,9 @@ class _Watched:
         self.__dict__[name] = value
         return value
 
-    def _adding(self, add: Callable[..., Any], removal: str, count: int) -> Callable[..., Any]:
+    def _adding(self, add: Callable[..., Any], removal: str) -> Callable[..., Any]:
+        count = len(inspect.signature(getattr(self._registry, removal)).parameters)
+
         def adding(*arguments: Any, **named: Any) -> Any:
             result = add(*arguments, **named)
             values = (*arguments, *named.values())
@@ -110,5 +119,6 @@ class _Watched:
 def _same(first: tuple[Any, ...], second: tuple[Any, ...]) -> bool:
     """Compare by identity, or by value where text and numbers name what was added."""
     return all(
-        a is b or (isinstance(a, str | int) and a == b) for a, b in zip(first, second, strict=False)
+        a is b or (isinstance(a, str | int | tuple) and a == b)
+        for a, b in zip(first, second, strict=False)
     )

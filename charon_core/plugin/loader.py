@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from charon_core.bus.listener import Level
+from charon_core.bus.log_format import LeveledLogger
 from charon_core.plugin.distributions import find_plugins
 from charon_core.plugin.features import order_plugins, providers
 from charon_core.plugin.info import PluginInfo, PluginState
@@ -17,8 +18,9 @@ from charon_core.plugin.selection import Selection
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from click import Group
+    from click import Group as CommandGroup
 
+    from charon_core.bus import Group
     from charon_core.bus.bus import Bus
     from charon_core.kernel.backends import BackendRegistry
     from charon_core.plugin.distributions import FoundPlugin
@@ -152,6 +154,14 @@ class PluginHost:
             table = settings.plugins.table(instance.name)
             self._call(instance, "charon_reload", settings=table, core=core)
 
+    def set_log_level(self, bus: Bus, group: Group | None, level: Level) -> None:
+        """Change the level of a group, or of all with None, in the loggers of all plugins."""
+        for instance in self._living():
+            for logger in instance.ledger.held("remove_logger"):
+                if isinstance(logger, LeveledLogger):
+                    logger.set_level(group, level)
+        bus.reconfigure()
+
     def destroy(self) -> None:
         """Stop every plugin, the last created first, and take back what it registered."""
         for instance in reversed([*self._living()]):
@@ -159,7 +169,7 @@ class PluginHost:
             instance.state = PluginState.FAILED if failed else PluginState.STOPPED
             instance.reason = failed
 
-    def register_commands(self, cli: Group) -> None:
+    def register_commands(self, cli: CommandGroup) -> None:
         """Let plugins add subcommands to the command line; a host of its own does only this."""
         self._flush()
         for instance in self._living():
@@ -178,7 +188,8 @@ class PluginHost:
 
     def _fail(self, instance: Instance, failure: PluginFailure) -> None:
         """Disable a plugin, and those that cannot do without it."""
-        self._say(Level.MORE, "plugin '%s':\n%s", instance.name, failure.details)
+        for line in failure.details.splitlines():
+            self._say(Level.MORE, "plugin '%s': %s", instance.name, line)
         self._refuse(instance, PluginState.FAILED, str(failure))
         refused = [instance]
         for provider in refused:

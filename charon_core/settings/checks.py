@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import time
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 
@@ -39,3 +40,9 @@ def addresses(value: tuple[str, ...]) -> str | None:
         except ValueError:
             return f"IP addresses ({item!r} is none)"
     return None
+
+
+def time_format(value: str) -> str | None:
+    """Expect a format of `time.strftime` that gives one line."""
+    good = value.isprintable() and time.strftime(value).isprintable()
+    return None if good else "a format of strftime that gives one line"

@@ -38,10 +38,12 @@ class LogFileSettings:
     )
     format: str = option("text", "text, or json: one object a line.", choices=_FORMATS)
     time_format: str = option(
-        "%b %d %H:%M:%S", "Time in front of a text line, as in strftime. Empty: none."
+        "%b %d %H:%M:%S",
+        "Time in front of a text line, as in strftime, and %f for microseconds. Empty: none.",
+        check=checks.time_format,
     )
-    milliseconds: bool = option(False, "Add milliseconds to the time.")
     ike_name: bool = option(True, "Show connection name and number of the IKE_SA in text lines.")
+    flush: bool = option(True, "Write each line at once; false: when 8 KiB have come up.")
     append: bool = option(True, "Append to the file; false: empty it at the start.")
 
 

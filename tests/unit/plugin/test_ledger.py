@@ -46,6 +46,32 @@ def test_equal_objects_are_told_apart() -> None:
     assert len(ledger) == 1
 
 
+def test_what_has_a_name_of_several_parts_is_taken_back_by_all_of_them() -> None:
+    class Table(Registry):
+        def add(self, kind: tuple[int, int], role: str, factory: object) -> None:  # type: ignore[override]
+            self.items.append((kind, role))
+
+        def remove(self, kind: tuple[int, int], role: str) -> None:  # type: ignore[override]
+            self.items.remove((kind, role))
+
+    ledger, table = Ledger(), Table("eap")
+    watched = ledger.watch(table)
+    watched.add((4, 0), "peer", object)
+    watched.add((4, 0), "server", object)
+    watched.remove((4, 0), "peer")
+    assert len(ledger) == 1
+    assert list(ledger.undo()) == []
+    assert table.items == []
+
+
+def test_what_is_held_can_be_asked_for() -> None:
+    ledger, bus = Ledger(), Registry("bus")
+    watched = ledger.watch(bus)
+    watched.add_logger("logger")
+    watched.add_listener("listener")
+    assert ledger.held("remove_logger") == ["logger"]
+
+
 def test_named_arguments_count_as_well() -> None:
     ledger, registry = Ledger(), Registry("x")
     ledger.watch(registry).register(name="n", factory=object)
