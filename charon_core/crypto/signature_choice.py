@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from charon_core.crypto.errors import UnsupportedAlgorithm
 from charon_core.crypto.signature_keys import key_type_of
@@ -51,7 +51,7 @@ def choose_scheme(
                 return scheme
     else:
         hashes = {scheme.hash for scheme in allowed if scheme.key_type is kind}
-        for scheme in _classic_schemes(kind, bits):
+        for scheme in _classic_schemes(key, kind):
             if not allowed or scheme.hash in hashes:
                 return scheme
     announced = ", ".join(name_of(HashId, value) for value in sorted(peer_hashes)) or "none"
@@ -85,11 +85,14 @@ def _hashes_from(strength: int) -> list[HashId]:
     return by_strength[strength:] + by_strength[:strength][::-1]
 
 
-def _classic_schemes(kind: KeyType, bits: int) -> list[SignatureScheme]:
+def _classic_schemes(key: Any, kind: KeyType) -> list[SignatureScheme]:
     if kind is KeyType.RSA:
         return [SignatureScheme.CLASSIC_RSA_SHA1]
+    if kind is not KeyType.ECDSA:
+        return []
+    # Brainpool curves have the same sizes, but no method.
     return [
         scheme
         for scheme in SignatureScheme
-        if scheme.is_classic and scheme.key_type is kind and scheme.value.curve_bits == bits
+        if scheme.value.curve_bits and key.curve.name == f"secp{scheme.value.curve_bits}r1"
     ]
