@@ -17,7 +17,6 @@ from charon_core.kernel.interface import (
     Encapsulation,
     IpsecProtocol,
     KernelError,
-    Mark,
     PolicyDirection,
     PolicySpec,
     PolicyTemplate,
@@ -164,8 +163,8 @@ class ChildSa:
                 local_ts,
                 remote_ts,
                 fixed=self.config.reqid,
-                mark_in=_mark(self.config.mark_in),
-                mark_out=_mark(self.config.mark_out),
+                mark_in=self.config.mark_in,
+                mark_out=self.config.mark_out,
             )
             self._install_sas(keys, we_initiated=we_initiated)
             self._install_policies()
@@ -315,7 +314,7 @@ class ChildSa:
             hard_bytes=config.life_bytes,
             hard_packets=config.life_packets,
             tfc=config.tfc,
-            mark=_mark(config.mark_in if inbound else config.mark_out),
+            mark=config.mark_in if inbound else config.mark_out,
             sha256_96=config.sha256_96,
         )
 
@@ -341,7 +340,7 @@ class ChildSa:
         outward = PolicyTemplate(
             self.local.host, self.remote.host, self.protocol, self.reqid, self.config.mode
         )
-        mark_in, mark_out = _mark(self.config.mark_in), _mark(self.config.mark_out)
+        mark_in, mark_out = self.config.mark_in, self.config.mark_out
         for local, remote in product(self.local_ts, self.remote_ts):
             if local.family != remote.family:
                 continue
@@ -407,10 +406,6 @@ class ChildSa:
 
 
 _NO_USAGE = (SaUsage(), SaUsage())
-
-
-def _mark(mark: tuple[int, int] | None) -> Mark | None:
-    return Mark(*mark) if mark is not None else None
 
 
 def _encapsulation(

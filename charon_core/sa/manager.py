@@ -174,6 +174,7 @@ class IkeSaManager:
             entry = self._add(packet.destination, packet.source, is_initiator=False)
             if entry is None:
                 return None
+            entry.ike.initiator_spi = header.initiator_spi
             entry.init_hash = digest
             self._by_init[digest] = entry
             self._update_half_open(entry, packet.source.host)

@@ -247,13 +247,14 @@ class TaskManager:
         begin = RESPONDER.get((ike.state, message.exchange))
         if begin is not None:
             self._passive = begin(ike, message)
-        ends = False
         for task in tuple(self._passive):
             outcome = task.process_request(message)
             if outcome is Outcome.DONE:
                 self._passive.remove(task)
             elif outcome is Outcome.DESTROY:
-                ends = True
+                ike.set_state(IkeState.DESTROYING)
+                return
+        ends = False
         out: Outgoing = []
         for task in tuple(self._passive):
             outcome = task.build_response(out)

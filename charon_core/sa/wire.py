@@ -99,7 +99,7 @@ def _process(ike: IkeSa, message: Message, packet: Packet, header: Header) -> No
 def _refuse_malformed(ike: IkeSa, packet: Packet, header: Header, error: ParseError) -> None:
     """Deal with a message that passed its integrity check, or had none to pass.
 
-    An authenticated request with wrong syntax ends the IKE_SA after the peer was told
+    What nobody has vouched for gets no answer and changes nothing. An authenticated request with wrong syntax ends the IKE_SA after the peer was told
     (RFC 7296 2.21.3); an unknown critical payload only makes the request fail.
     """
     ike.alert(
@@ -107,11 +107,13 @@ def _refuse_malformed(ike: IkeSa, packet: Packet, header: Header, error: ParseEr
         f"message from {packet.source} is malformed: {error}",
         payload=error.payload, reason=error.reason,
     )  # fmt: skip
-    if header.is_response or not error.answerable:
+    if header.is_response:
         return
     initial = header.exchange == ExchangeType.IKE_SA_INIT
-    if initial:
-        ike.initiator_spi = header.initiator_spi
+    if not error.answerable:
+        if initial:
+            ike.set_state(IkeState.DESTROYING)
+        return
     notify = Notify.of(error.notify, error.notify_data)
     ike.tasks.respond(header.exchange, header.message_id, [notify], packet.data, refused=initial)
     if initial or error.notify != NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD:

@@ -154,7 +154,10 @@ class IkeInit(Task):
         return self._derive(selection.proposal)
 
     def process_request(self, message: Message) -> Outcome:
-        """Choose among the initiator's proposals and complete its key exchange."""
+        """Choose among the initiator's proposals and complete its key exchange.
+
+        A request that is no good gets no answer: nobody has vouched for it (RFC 7296 3.10.1).
+        """
         ike = self.ike
         security_association = message.first(SecurityAssociation)
         key_exchange = message.first(KeyExchange)
@@ -164,8 +167,7 @@ class IkeInit(Task):
                 Group.IKE, Level.CONTROL,
                 "IKE_SA_INIT request needs SA, KE and nonce payloads, got %s", message.summary(),
             )  # fmt: skip
-            self._answer = Notify.of(NotifyType.INVALID_SYNTAX)
-            return Outcome.MORE
+            return Outcome.DESTROY
         proposal = self._choose(security_association)
         if proposal is None:
             self._answer = Notify.of(NotifyType.NO_PROPOSAL_CHOSEN)
@@ -183,13 +185,11 @@ class IkeInit(Task):
             self._public, self._shared = respond(wanted, key_exchange.data)
         except CryptoError as problem:
             ike.log(Group.IKE, Level.CONTROL, "peer's key exchange is refused: %s", problem)
-            self._answer = Notify.of(NotifyType.INVALID_SYNTAX)
-            return Outcome.MORE
+            return Outcome.DESTROY
         self._method = wanted
         ike.proposal = proposal
         ike.handshake.peer_nonce = nonce.data
         ike.handshake.own_nonce = ike.env.random.bytes(_NONCE_LENGTH)
-        ike.initiator_spi = message.initiator_spi
         self._learn_capabilities(message)
         return Outcome.MORE
 

@@ -26,7 +26,8 @@ class Outcome(Enum):
     RETRY = "retry"
     """The IKE_SA_INIT request has to be sent anew (cookie, other key exchange method)."""
     DESTROY = "destroy"
-    """The IKE_SA ends once the message in hand has been dealt with."""
+    """The IKE_SA ends: at once if a task says so when it processes a message, after the message
+    is sent if it says so when it builds a response."""
 
 
 class Task:

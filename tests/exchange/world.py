@@ -1,0 +1,401 @@
+"""Two daemons' IKE_SAs in one process, on a virtual network and a virtual clock.
+
+Nothing sleeps and nothing is threaded: each datagram is delivered by hand, or by `World.run`, and
+time passes only when the test says so. Every order, loss and repetition of messages is a test.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from charon_core.attributes.manager import AttributeManager
+from charon_core.bus import Group, Level, LogRecord
+from charon_core.bus.bus import Bus
+from charon_core.bus.events import AlertRaised, Event
+from charon_core.config.backend import BackendManager
+from charon_core.config.child import ChildConfig
+from charon_core.config.identification import Identification
+from charon_core.config.ike import IkeConfig
+from charon_core.config.keywords import parse_proposals
+from charon_core.config.memory import ConnectionTable
+from charon_core.config.peer import AuthClass, AuthConfig, PeerConfig
+from charon_core.config.traffic_selector import TrafficSelector
+from charon_core.credentials.manager import CredentialManager
+from charon_core.credentials.sets import MemorySet, SecretKind, SharedSecret
+from charon_core.crypto.secret import Secret
+from charon_core.eap.registry import EapRegistry
+from charon_core.encoding.header import Header
+from charon_core.encoding.registry import ProtocolId
+from charon_core.kernel.manager import KernelInterface
+from charon_core.kernel.null import NullBackend
+from charon_core.network.packet import Endpoint, Packet
+from charon_core.sa.environment import Environment, TimerKind
+from charon_core.sa.ike_sa import IkeSa
+from charon_core.sa.jobs import ProcessMessage, TimerDue
+from charon_core.sa.manager import IkeSaManager
+from charon_core.sa.parameters import IkeParameters
+
+PSK = b"correct horse battery staple"
+IKE_PROPOSAL = "aes128gcm16-prfsha256-x25519!"
+ESP_PROPOSAL = "aes128gcm16!"
+EPOCH = 1_800_000_000.0
+
+
+class Drbg:
+    """Random octets that are the same in every run of a test."""
+
+    def __init__(self, seed: int) -> None:
+        import random
+
+        self._random = random.Random(seed)
+
+    def bytes(self, n: int) -> bytes:
+        return self._random.randbytes(n)
+
+
+@dataclass(order=True)
+class VirtualTimer:
+    time: float
+    number: int
+    spi: bytes = field(compare=False)
+    kind: TimerKind = field(compare=False)
+    argument: int = field(compare=False)
+    cancelled: bool = field(default=False, compare=False)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class StillNet:
+    """The addresses of a host that never change."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def start(self, events: object) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def source_address(self, destination: str) -> str | None:
+        return self._host
+
+    def local_addresses(self) -> list[str]:
+        return [self._host]
+
+    def is_local(self, host: str) -> bool:
+        return host == self._host
+
+
+class Recorder:
+    """Keeps what a daemon says: log lines, events, alerts."""
+
+    name = "recorder"
+    events = (Event,)
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.happened: list[Event] = []
+
+    def level(self, group: Group) -> Level:
+        return Level.MORE
+
+    def log(self, record: LogRecord) -> None:
+        self.lines.append(record.text)
+
+    def on_event(self, event: Event) -> None:
+        self.happened.append(event)
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.happened if isinstance(event, kind)]
+
+    @property
+    def alerts(self) -> list[str]:
+        return [event.alert.text for event in self.happened if isinstance(event, AlertRaised)]
+
+    def said(self, fragment: str) -> bool:
+        return any(fragment in line for line in self.lines)
+
+
+class Host:
+    """One daemon, as far as the protocol is concerned."""
+
+    def __init__(
+        self, world: World, name: str, address: str, seed: int, parameters: IkeParameters
+    ) -> None:
+        self.world = world
+        self.name = name
+        self.address = address
+        self.bus = Bus(clock=lambda: EPOCH + world.now)
+        self.recorder = Recorder()
+        self.bus.add_logger(self.recorder)
+        self.bus.add_listener(self.recorder)
+        self.connections = ConnectionTable("test")
+        self.secrets = MemorySet("test")
+        self.backend = NullBackend(random=Drbg(seed + 1))
+        backends = BackendManager()
+        backends.add(self.connections)
+        self.credentials = CredentialManager()
+        self.credentials.add(self.secrets)
+        self.kernel = KernelInterface(self.backend, StillNet(address))
+        self.keepalives: list[tuple[Endpoint, Endpoint]] = []
+        self.timers: list[VirtualTimer] = []
+        self.random = Drbg(seed)
+        self.env = Environment(
+            bus=self.bus,
+            backends=backends,
+            credentials=self.credentials,
+            kernel=self.kernel,
+            attributes=AttributeManager(),
+            eap=EapRegistry(),
+            random=self.random,
+            parameters=parameters,
+            send=lambda packet: world.send(self, packet),
+            keepalive=lambda local, remote: self.keepalives.append((local, remote)),
+            start_timer=self._start_timer,
+            clock=lambda: world.now,
+            wall_clock=lambda: EPOCH + world.now,
+            local_port=lambda natt: 4500 if natt else 500,
+            new_spi=lambda: self.manager.new_spi(),
+            remote_endpoint=lambda config: Endpoint(config.remote[0], config.remote_port),
+            child_ids=itertools.count(1),
+        )
+        self.manager = IkeSaManager(self.env)
+
+    def _start_timer(
+        self, spi: bytes, kind: TimerKind, argument: int, delay: float
+    ) -> VirtualTimer:
+        timer = VirtualTimer(self.world.now + delay, next(self.world.numbers), spi, kind, argument)
+        heapq.heappush(self.timers, timer)
+        return timer
+
+    # -- what a test does ---------------------------------------------------------------------
+
+    def receive(self, packet: Packet) -> None:
+        """Process a datagram, as the receiver and a worker would."""
+        ProcessMessage(self.manager, packet, Header.parse(packet.data)).execute()
+
+    def fire(self, timer: VirtualTimer) -> None:
+        TimerDue(self.manager, timer.spi, timer.kind, timer.argument).execute()
+
+    def initiate(
+        self, peer: PeerConfig, child: str | None = None, outcome: list[bool] | None = None
+    ) -> None:
+        """Bring a CHILD_SA up, in the IKE_SA that is there or in a new one."""
+        config = peer.children[0] if child is None else peer.child(child)
+        assert config is not None
+        done = outcome.append if outcome is not None else None
+        numbers = self.manager.numbers_by_name(peer.name)
+        if numbers:
+            with self.manager.working_on(self.manager.checkout_by_number(numbers[0])) as ike:
+                ike.initiate_child(config, done)
+            return
+        local = Endpoint(self.address, 500)
+        remote = Endpoint(peer.ike.remote[0], peer.ike.remote_port)
+        with self.manager.working_on(self.manager.create_initiator(local, remote)) as ike:
+            ike.begin(peer)
+            ike.initiate_child(config, done)
+
+    def with_ike(self, action: Callable[[IkeSa], object]) -> None:
+        """Work on the only IKE_SA, checked out."""
+        (number,) = self.manager.numbers()
+        with self.manager.working_on(self.manager.checkout_by_number(number)) as ike:
+            action(ike)
+
+    def delete_ike(self) -> None:
+        self.with_ike(lambda ike: ike.delete())
+
+    def delete_child(self) -> None:
+        self.with_ike(lambda ike: ike.delete_child(ike.children[0]))
+
+    # -- what a test looks at -----------------------------------------------------------------
+
+    @property
+    def sas(self) -> list[object]:
+        return list(self.manager.snapshots())
+
+    @property
+    def states(self) -> list[str]:
+        return [snapshot.state for snapshot in self.manager.snapshots()]
+
+    def leaks(self) -> dict[str, object]:
+        """Return what is left where nothing should be."""
+        found = {
+            "states": self.backend.states,
+            "policies": self.backend.policies,
+            "reserved": self.backend.reserved,
+            "IKE_SAs": self.states,
+            "half-open": self.manager.count(),
+            "timers": [
+                timer
+                for timer in self.timers
+                if not timer.cancelled and timer.kind is not TimerKind.RETRANSMIT
+            ],
+        }
+        return {what: left for what, left in found.items() if left}
+
+
+class World:
+    """The network between two hosts, moon and sun, and the time."""
+
+    def __init__(
+        self, *, parameters: IkeParameters | None = None, ipv6: bool = False, seed: int = 1
+    ) -> None:
+        self.now = 1000.0
+        self.numbers = itertools.count()
+        self.in_flight: list[Packet] = []
+        self.sent: list[Packet] = []
+        parameters = parameters or IkeParameters()
+        addresses = ("2001:db8::1", "2001:db8::2") if ipv6 else ("10.99.0.1", "10.99.0.2")
+        self.moon = Host(self, "moon", addresses[0], 10 * seed, parameters)
+        self.sun = Host(self, "sun", addresses[1], 20 * seed, parameters)
+        self.hosts = {host.address: host for host in (self.moon, self.sun)}
+        self.nat: Callable[[Packet], Packet] | None = None
+
+    def send(self, _host: Host, packet: Packet) -> None:
+        self.sent.append(packet)
+        self.in_flight.append(packet)
+
+    def deliver(self, packet: Packet) -> None:
+        """Take one datagram to its destination, through the NAT if there is one."""
+        if self.nat is not None:
+            packet = self.nat(packet)
+        host = self.hosts.get(packet.destination.host)
+        if host is not None:
+            host.receive(packet)
+
+    def step(self) -> Packet:
+        """Deliver the oldest datagram in flight."""
+        packet = self.in_flight.pop(0)
+        self.deliver(packet)
+        return packet
+
+    def drop(self) -> Packet:
+        """Lose the oldest datagram in flight."""
+        return self.in_flight.pop(0)
+
+    def run(self, limit: int = 200) -> None:
+        """Deliver until nothing is in flight any more."""
+        while self.in_flight:
+            limit -= 1
+            assert limit, "the two sides never fall silent"
+            self.step()
+
+    def elapse(self, seconds: float, *, deliver: bool = True) -> None:
+        """Let time pass; timers fire when they are due, datagrams arrive at once or never."""
+        end = self.now + seconds
+        while True:
+            due = min(
+                (
+                    (host.timers[0], host)
+                    for host in (self.moon, self.sun)
+                    if host.timers and host.timers[0].time <= end
+                ),
+                default=None,
+                key=lambda entry: entry[0],
+            )
+            if due is None:
+                break
+            timer, host = due
+            heapq.heappop(host.timers)
+            if timer.cancelled:
+                continue
+            self.now = max(self.now, timer.time)
+            host.fire(timer)
+            if deliver:
+                self.run()
+            else:
+                self.in_flight.clear()
+        self.now = end
+
+    def assert_nothing_left(self) -> None:
+        assert self.moon.leaks() == {}
+        assert self.sun.leaks() == {}
+
+
+def auth(identity: str, kind: AuthClass = AuthClass.PSK, **settings: object) -> AuthConfig:
+    return AuthConfig(auth_class=kind, identity=Identification.parse(identity), **settings)
+
+
+def selectors(*texts: str) -> tuple[TrafficSelector, ...]:
+    return tuple(map(TrafficSelector.parse, texts))
+
+
+def child(
+    name: str = "net",
+    *,
+    local: Iterable[str] = ("10.1.0.0/16",),
+    remote: Iterable[str] = ("10.2.0.0/16",),
+    esp: str = ESP_PROPOSAL,
+    **settings: object,
+) -> ChildConfig:
+    return ChildConfig(
+        name=name,
+        proposals=parse_proposals(esp, ProtocolId.ESP),
+        local_ts=selectors(*local),
+        remote_ts=selectors(*remote),
+        **settings,
+    )
+
+
+def connection(
+    world: World,
+    host: Host,
+    *,
+    name: str = "net",
+    ike: str = IKE_PROPOSAL,
+    children: tuple[ChildConfig, ...] | None = None,
+    local: AuthConfig | None = None,
+    remote: AuthConfig | None = None,
+    ike_settings: dict[str, object] | None = None,
+    **settings: object,
+) -> PeerConfig:
+    """Give a host a connection to the other one, and return it."""
+    other = world.sun if host is world.moon else world.moon
+    if children is None:
+        mirrored = host is world.sun
+        here, there = ("10.2.0.0/16", "10.1.0.0/16") if mirrored else ("10.1.0.0/16", "10.2.0.0/16")
+        children = (child(local=(here,), remote=(there,)),)
+    peer = PeerConfig(
+        name=name,
+        ike=IkeConfig(
+            name=name,
+            local=(host.address,),
+            remote=(other.address,),
+            proposals=parse_proposals(ike, ProtocolId.IKE),
+            **(ike_settings or {}),
+        ),
+        local=(local or auth(f"{host.name}.example.org"),),
+        remote=(remote or auth(f"{other.name}.example.org"),),
+        children=children,
+        **settings,
+    )
+    host.connections.add(peer)
+    return peer
+
+
+def share_secret(host: Host, secret: bytes = PSK, *owners: str) -> None:
+    names = owners or ("moon.example.org", "sun.example.org")
+    host.secrets.add_secret(
+        SharedSecret(SecretKind.IKE, Secret(secret), tuple(map(Identification.parse, names)))
+    )
+
+
+def tunnel(world: World, **settings: object) -> PeerConfig:
+    """Configure both hosts for a tunnel by a shared secret; returns moon's connection."""
+    share_secret(world.moon)
+    share_secret(world.sun)
+    connection(world, world.sun, **settings)
+    return connection(world, world.moon, **settings)
+
+
+def establish(world: World, **settings: object) -> PeerConfig:
+    """Bring a tunnel up from moon to sun."""
+    peer = tunnel(world, **settings)
+    outcome: list[bool] = []
+    world.moon.initiate(peer, outcome=outcome)
+    world.run()
+    assert outcome == [True], world.moon.recorder.lines
+    return peer
