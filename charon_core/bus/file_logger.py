@@ -1,0 +1,329 @@
+"""Writes log lines to files, standard output or standard error, as text or JSON lines."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from charon_core.bus.log_format import LeveledLogger, LogLevels, prefix_of, text_lines
+from charon_core.bus.text import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_core.bus.listener import LogRecord
+
+STANDARD = {"stdout": 1, "stderr": 2}
+"""Targets that are not paths, with their file descriptors."""
+
+BUFFER_SIZE = 8192
+"""Octets that are collected before they are written, if lines are not flushed one by one."""
+
+BUFFER_AGE = 1.0
+"""Seconds that a line stays in the buffer at most, provided that further lines come."""
+
+RETRY_INTERVAL = 1.0
+"""Seconds between tries of a target that failed; lines in between are counted and lost."""
+
+LONGEST_WAIT = 0.05
+"""Seconds that a line waits for a full pipe, or for another thread's write to end."""
+
+MODE = 0o640
+"""Permissions of a new log file, before the umask."""
+
+_FRACTION = "\x01"
+
+
+@dataclass(frozen=True, slots=True)
+class FileLogConfig:
+    """How a log file is written.
+
+    Attributes:
+        target: A path, ``stdout`` or ``stderr``.
+        levels: What is taken.
+        time_format: As of `time.strftime`, and ``%f`` for microseconds; "" leaves the time out.
+        sa_name: Whether lines carry ``<name|id>`` of their IKE_SA.
+        json: Whether a record becomes a JSON object in a line instead of lines of text.
+        append: Whether what the file holds at the start is kept.
+        flush_line: Whether each record is written at once, instead of when 8 KiB have come up.
+    """
+
+    target: str
+    levels: LogLevels = field(default_factory=LogLevels)
+    time_format: str = ""
+    sa_name: bool = True
+    json: bool = False
+    append: bool = True
+    flush_line: bool = True
+
+
+class FileLogger(LeveledLogger):
+    """A logger with one target. Never raises and never blocks the daemon for long.
+
+    While the target cannot be written (disk full, missing folder, a pipe that nobody reads) lines
+    are lost; the reason is reported once, and how many were lost is told in the file afterwards.
+    """
+
+    def __init__(
+        self,
+        config: FileLogConfig,
+        report: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open the target; a target that cannot be opened is tried again later.
+
+        Args:
+            config: What to write where.
+            report: Told in a line why the target cannot be written, and when it can be again. Is
+                called from within `log` and may log.
+            clock: Monotonic seconds.
+        """
+        super().__init__(f"file {config.target}", config.levels)
+        self.config = config
+        self._report = report
+        self._clock = clock
+        self._format = _json_formatter() if config.json else _text_formatter(config)
+        # Guards everything below.
+        self._lock = threading.Lock()
+        self._fd = -1
+        self._poller: select.poll | None = None
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._buffer_since = 0.0
+        self._torn = False
+        self._lost = 0
+        self._retry_at: float | None = None
+        # Whether a record can simply be written: the usual case, which has to be cheap.
+        self._is_plain = False
+        self._guarded(lambda: self._attempt(lambda: self._open(truncate=not config.append)))
+
+    @property
+    def lost(self) -> int:
+        """Records lost since the target could be written last."""
+        return self._lost
+
+    def log(self, record: LogRecord) -> None:
+        """Write one record."""
+        data = self._format(record)
+        written = 0
+        if self._is_plain and self._lock.acquire(blocking=False):
+            try:
+                if self._is_plain:
+                    written = os.write(self._fd, data)
+                    self._torn = written < len(data)
+            except OSError:
+                # Will be met again below, and dealt with there.
+                pass
+            finally:
+                self._lock.release()
+            if written == len(data):
+                return
+        if not self._guarded(lambda: self._add(data[written:])):
+            self._lost += 1
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        self._guarded(self._flush_buffer)
+
+    def reopen(self) -> None:
+        """Close the file and open its path again, appending: after log rotation, on SIGHUP.
+
+        Not to be called within a signal handler, which may have interrupted `log`.
+        """
+
+        def swap() -> str | None:
+            notice = self._flush_buffer()
+            self._close()
+            return self._attempt(lambda: self._open(truncate=False)) or notice
+
+        self._guarded(swap)
+
+    def close(self) -> None:
+        """Write what is buffered and close the file; what is logged afterwards opens it again."""
+
+        def end() -> str | None:
+            notice = self._flush_buffer()
+            self._close()
+            return notice
+
+        self._guarded(end)
+
+    def _guarded(self, action: Callable[[], str | None]) -> bool:
+        """Do something with the lock held, and report what it returns without the lock.
+
+        Returns:
+            False if the lock could not be had in time, because another thread's write hangs.
+        """
+        if not self._lock.acquire(timeout=LONGEST_WAIT):
+            return False
+        try:
+            notice = action()
+        finally:
+            self._lock.release()
+        if notice is not None and self._report is not None:
+            self._report(notice)
+        return True
+
+    # -- all below with the lock held --
+
+    def _add(self, data: bytes) -> str | None:
+        now = self._clock()
+        if self._retry_at is not None and now < self._retry_at:
+            self._lost += 1
+            return None
+        if not self._buffer:
+            self._buffer_since = now
+        self._buffer.append(data)
+        self._buffered += len(data)
+        if (
+            self.config.flush_line
+            or self._buffered >= BUFFER_SIZE
+            or now - self._buffer_since >= BUFFER_AGE
+        ):
+            return self._flush_buffer()
+        return None
+
+    def _flush_buffer(self) -> str | None:
+        return self._attempt(self._flush) if self._buffer else None
+
+    def _attempt(self, action: Callable[[], None]) -> str | None:
+        """Do something with the target; return what is to be reported."""
+        failed_before = self._retry_at is not None
+        try:
+            action()
+        except OSError as error:
+            self._lost += len(self._buffer)
+            self._buffer.clear()
+            self._buffered = 0
+            self._close()
+            self._retry_at = self._clock() + RETRY_INTERVAL
+            if failed_before:
+                return None
+            return (
+                f"log target {self.config.target} cannot be written: {error.strerror or error}; "
+                f"lines are lost until it can, next try every {RETRY_INTERVAL:g} s"
+            )
+        self._retry_at = None
+        if failed_before:
+            return f"log target {self.config.target} can be written again"
+        return None
+
+    def _flush(self) -> None:
+        if self._fd < 0:
+            self._open(truncate=False)
+        data = b"".join(self._buffer)
+        if self._lost:
+            data = f"[{self._lost} log records lost before this line]\n".encode() + data
+        if self._torn:
+            data = b"\n" + data
+        self._write(data)
+        self._lost = 0
+        self._buffer.clear()
+        self._buffered = 0
+        self._is_plain = self._poller is None and self.config.flush_line
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            if self._poller is None:
+                written = os.write(self._fd, view)
+            else:
+                # A slow reader is waited for, but not one that has stopped. So much fits then.
+                if not self._poller.poll(LONGEST_WAIT * 1000):
+                    raise BlockingIOError(errno.EAGAIN, "its reader does not read")
+                written = os.write(self._fd, view[: select.PIPE_BUF])
+            view = view[written:]
+            self._torn = bool(view)
+
+    def _open(self, *, truncate: bool) -> None:
+        standard = STANDARD.get(self.config.target)
+        if standard is not None:
+            self._fd = standard
+        else:
+            # Not blocking, for the path may be a pipe that nobody reads.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+            flags |= os.O_TRUNC if truncate else 0
+            self._fd = os.open(self.config.target, flags | os.O_APPEND, MODE)
+        self._poller = None
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            self._poller = select.poll()
+            self._poller.register(self._fd, select.POLLOUT)
+
+    def _close(self) -> None:
+        self._is_plain = False
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and self.config.target not in STANDARD:
+            os.close(fd)
+
+
+def _text_formatter(config: FileLogConfig) -> Callable[[LogRecord], bytes]:
+    sa_name = config.sa_name
+    stamp = _time_formatter(config.time_format) if config.time_format else None
+
+    def format_text(record: LogRecord) -> bytes:
+        begin = stamp(record.time) + " " if stamp is not None else ""
+        if record.text.isprintable():
+            return f"{begin}{prefix_of(record, sa_name=sa_name)}{record.text}\n".encode()
+        lines = [begin + line for line in text_lines(record, sa_name=sa_name)]
+        return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+
+    return format_text
+
+
+def _time_formatter(time_format: str) -> Callable[[float], str]:
+    """Return a function that formats seconds since the epoch as local time."""
+    # Lines of the same second share the work; the pair is replaced as a whole, so that threads
+    # need no lock.
+    cached: tuple[int, str] = (-1, "")
+    template = "%%".join(part.replace("%f", _FRACTION) for part in time_format.split("%%"))
+
+    def format_time(when: float) -> str:
+        nonlocal cached
+        second = int(when)
+        known, text = cached
+        if known != second:
+            text = time.strftime(template, time.localtime(second))
+            cached = (second, text)
+        if _FRACTION in text:
+            return text.replace(_FRACTION, f"{int((when - second) * 1_000_000):06d}")
+        return text
+
+    return format_time
+
+
+def _json_formatter() -> Callable[[LogRecord], bytes]:
+    # The json package takes milliseconds to import, and most daemons log text.
+    from json import dumps
+
+    def format_json(record: LogRecord) -> bytes:
+        value: dict[str, object] = {
+            "time": round(record.time, 6),
+            "thread": record.thread,
+            "group": record.group.name,
+            "level": int(record.level),
+        }
+        if record.sa is not None:
+            value["ike_sa"] = record.sa.name
+            value["ike_sa_id"] = record.sa.unique_id
+        value["message"] = record.text
+        return dumps(value).encode() + b"\n"
+
+    return format_json
+
+
+def known_time_format(time_format: str) -> str:
+    """Return ``time_format`` if it gives one printable line.
+
+    Raises:
+        ValueError: It does not.
+    """
+    text = _time_formatter(time_format)(0.0)
+    if text != escape(text):
+        raise ValueError(f"the time format {time_format!r} gives unprintable text {text!r}")
+    return time_format
