@@ -236,6 +236,16 @@ def test_ciphertext_of_broken_blocks_with_a_good_icv_is_refused():
         cipher.open(AAD, body + icv)
 
 
+@pytest.mark.parametrize("encr_id", [EncryptionId.AES_CBC, EncryptionId.AES_CTR])
+def test_no_ciphertext_at_all_with_a_good_icv_is_refused(encr_id):
+    spec = encryption_spec(encr_id, 128)
+    iv = bytes(spec.iv_length)
+    icv = hmac.digest(bytes(range(100, 132)), AAD + iv, "sha256")[:16]
+    cipher = a_cipher(encr_id, 128, IntegrityId.HMAC_SHA2_256_128)
+    with pytest.raises(OpenError, match="too few"):
+        cipher.open(AAD, iv + icv)
+
+
 # IVs.
 
 

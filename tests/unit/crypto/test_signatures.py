@@ -131,6 +131,14 @@ def test_classic_ecdsa_signature_is_two_numbers_of_fixed_length(key, scheme, len
         assert len(sign(key, scheme, OCTETS)) == length
 
 
+def test_classic_ecdsa_signature_of_another_length_is_refused():
+    signature = sign(P256, S.CLASSIC_ECDSA_256, OCTETS)
+    r, s = signature[:32], signature[32:]
+    for other in (r + b"\0" + s, b"\0" + r + s, b"\0" + r + b"\0" + s, r + s + b"\0", r):
+        with pytest.raises(InvalidSignature):
+            verify(P256.public_key(), S.CLASSIC_ECDSA_256, OCTETS, other)
+
+
 def test_interoperates_with_the_library_alone():
     pss = padding.PSS(padding.MGF1(SHA512()), 64)
     signature = RSA_2048.sign(OCTETS, pss, SHA512())
