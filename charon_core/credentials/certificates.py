@@ -106,6 +106,15 @@ class Certificate:
         self.version = fields.version
         self._digest = b""
 
+    @classmethod
+    def from_der(cls, data: bytes) -> Certificate:
+        """Take a DER certificate apart, as the constructor does.
+
+        Raises:
+            CertificateError: it is not one.
+        """
+        return cls(data)
+
     @property
     def digest(self) -> bytes:
         """SHA-256 of the certificate: a short name for it in caches."""

@@ -1,0 +1,160 @@
+"""All credentials of the daemon: who is asked, which secret fits, whose keys are trusted."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from charon_core.config.identification import Identification
+    from charon_core.config.peer import AuthConfig
+    from charon_core.credentials.certificates import Certificate
+    from charon_core.credentials.crls import Crl
+    from charon_core.credentials.keys import PrivateKey, PublicKey
+    from charon_core.credentials.peer_trust import PeerTrust
+    from charon_core.credentials.sets import CredentialSet, SecretKind, SharedSecret
+    from charon_core.credentials.verdict import Verdict
+
+_Item = TypeVar("_Item")
+
+
+class CredentialManager:
+    """Asks all credential sets; one that fails is reported and skipped."""
+
+    def __init__(self, report: Callable[[str], object] = lambda _text: None) -> None:
+        """Start without sets; `report` is given one line of text for each failure of a set."""
+        self._report = report
+        self._lock = Lock()  # guards the replacement of the tuple, which readers use as it is
+        self._sets: tuple[CredentialSet, ...] = ()
+        self._trust: PeerTrust | None = None
+
+    @property
+    def sets(self) -> tuple[CredentialSet, ...]:
+        """The sets, in the order in which they are asked."""
+        return self._sets
+
+    def add(self, credential_set: CredentialSet) -> None:
+        """Ask this set, too, from now on."""
+        with self._lock:
+            if not any(known is credential_set for known in self._sets):
+                self._sets = (*self._sets, credential_set)
+
+    def remove(self, credential_set: CredentialSet) -> None:
+        """Do not ask this set any more; unknown ones are ignored."""
+        with self._lock:
+            self._sets = tuple(known for known in self._sets if known is not credential_set)
+
+    # --- shared secrets: nothing in this part may need the library of certificates ---
+
+    def shared_secret(
+        self, kind: SecretKind, me: Identification | None, other: Identification | None
+    ) -> SharedSecret | None:
+        """Return the secret that fits two identities best, or None.
+
+        The one that fits the other side best wins, then the one that fits us best, then the one
+        that was defined last.
+        """
+        best: SharedSecret | None = None
+        best_scores = (-1, -1)
+        for secret, mine, theirs in self._scored(kind, me, other):
+            if (theirs, mine) >= best_scores:
+                best, best_scores = secret, (theirs, mine)
+        return best
+
+    def shared_secrets(
+        self, kind: SecretKind, me: Identification | None, other: Identification | None
+    ) -> list[SharedSecret]:
+        """Return every secret that fits one of two identities, best first, for verification."""
+        found = list(self._scored(kind, me, other))
+        found.reverse()
+        found.sort(key=lambda entry: (entry[2], entry[1]), reverse=True)
+        return [entry[0] for entry in found]
+
+    def _scored(
+        self, kind: SecretKind, me: Identification | None, other: Identification | None
+    ) -> Iterator[tuple[SharedSecret, int, int]]:
+        return self._ask(lambda s: s.shared_secrets(kind, me, other))
+
+    # --- keys and certificates ---
+
+    def private_keys(self, fingerprint: str | None = None) -> Iterator[PrivateKey]:
+        """Yield the private keys of all sets, or those of one fingerprint."""
+        return self._ask(lambda s: s.private_keys(fingerprint))
+
+    def certificates(
+        self, subject: Identification | None = None, keyid: str | None = None
+    ) -> Iterator[Certificate]:
+        """Yield the certificates of all sets that name `subject` and have the key `keyid`."""
+        return self._ask(lambda s: s.certificates(subject, keyid))
+
+    def trust_anchors(self, subject: Identification | None = None) -> Iterator[Certificate]:
+        """Yield the trusted CA certificates of all sets, all or those of a subject."""
+        return self._ask(lambda s: s.trust_anchors(subject))
+
+    def crls(self, issuer: Identification) -> Iterator[Crl]:
+        """Yield the revocation lists of an issuer."""
+        return self._ask(lambda s: s.crls(issuer))
+
+    def public_keys(self, identity: Identification) -> Iterator[PublicKey]:
+        """Yield raw public keys that are trusted for an identity."""
+        return self._ask(lambda s: s.public_keys(identity))
+
+    def ca_hashes(self) -> tuple[bytes, ...]:
+        """Return the SHA-1 of each trust anchor's key, for CERTREQ (RFC 7296 section 3.7)."""
+        return tuple(
+            dict.fromkeys(bytes.fromhex(ca.public_key.keyid) for ca in self.trust_anchors())
+        )
+
+    def private_key_for(
+        self, auth: AuthConfig
+    ) -> tuple[PrivateKey, tuple[Certificate, ...]] | None:
+        """Return the private key to authenticate us with, and the certificates to send.
+
+        First the keys of the configured certificates and raw keys count, then those of any
+        certificate that names our identity. The certificates begin with our own and end below
+        the root, which the peer must have anyway; there are none for a raw key.
+        """
+        return self._trusting().private_key_for(auth)
+
+    def trusted_keys(
+        self,
+        identity: Identification,
+        presented: Sequence[Certificate],
+        auth: AuthConfig,
+        now: float,
+    ) -> Verdict:
+        """Find the keys that are trusted to be a peer's.
+
+        Args:
+            identity: Who the peer claims to be.
+            presented: The certificates that it sent, its own first.
+            auth: What the connection demands of the peer.
+            now: Seconds since 1970.
+        """
+        return self._trusting().trusted_keys(identity, presented, auth, now)
+
+    def flush(self) -> None:
+        """Forget which signatures were verified."""
+        if self._trust is not None:
+            self._trust.relations.clear()
+
+    def _trusting(self) -> PeerTrust:
+        if self._trust is None:
+            # Daemons that only know pre-shared keys never get here.
+            from charon_core.credentials.peer_trust import PeerTrust
+
+            with self._lock:
+                self._trust = self._trust or PeerTrust(self)
+        return self._trust
+
+    def _ask(self, ask: Callable[[CredentialSet], Iterable[_Item]]) -> Iterator[_Item]:
+        """Yield what each set offers until it fails; the others are asked all the same."""
+        for credential_set in self._sets:
+            try:
+                yield from ask(credential_set)
+            except Exception as error:  # noqa: BLE001 - one plugin's fault must not stop others
+                kind = type(error).__name__
+                # The text of a foreign exception might hold what must not be logged.
+                self._report(f"credential set '{credential_set.name}' failed: {kind}")
