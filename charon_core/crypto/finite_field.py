@@ -3,7 +3,7 @@
 Two providers are written: `cryptography` (OpenSSL), which announces that it will drop these groups,
 and gmpy2, whose `powmod_sec` is made for secret exponents: its time and memory accesses depend on
 the length of the numbers only. OpenSSL is taken first because it is faster: both halves of
-MODP_2048 take 0.67 ms with it and 1.15 ms with gmpy2 (on an EPYC of 2026). MODP_1024 is the
+MODP_2048 take 0.67 ms with it and 1.11 ms with gmpy2 (on one core of an EPYC). MODP_1024 is the
 exception: OpenSSL does not know it by name and tests its prime for 38 ms at each use.
 """
 

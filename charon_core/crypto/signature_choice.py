@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from charon_core.crypto.errors import UnsupportedAlgorithm
@@ -62,21 +63,28 @@ def choose_scheme(
     )
 
 
-def _suitable_schemes(kind: KeyType, bits: int, *, prefer_pss: bool) -> list[SignatureScheme]:
+def _suitable_schemes(kind: KeyType, bits: int, *, prefer_pss: bool) -> tuple[SignatureScheme, ...]:
     """Return the schemes of Auth Method 14 for a key, the best match in strength first."""
-    hashes = [HashId.IDENTITY]
+    strength = 0
     if kind is KeyType.RSA:
-        hashes = _hashes_from(0 if bits <= 3072 else 1 if bits <= 7680 else 2)
+        strength = 0 if bits <= 3072 else 1 if bits <= 7680 else 2
     elif kind is KeyType.ECDSA:
-        hashes = _hashes_from(0 if bits <= 256 else 1 if bits <= 384 else 2)
+        strength = 0 if bits <= 256 else 1 if bits <= 384 else 2
+    return _schemes_by_strength(kind, strength, prefer_pss)
+
+
+@cache
+def _schemes_by_strength(
+    kind: KeyType, strength: int, prefer_pss: bool
+) -> tuple[SignatureScheme, ...]:
     schemes = [
         scheme
-        for digest in hashes
+        for digest in (*_hashes_from(strength), HashId.IDENTITY)
         for scheme in SignatureScheme
         if scheme.key_type is kind and scheme.hash is digest and not scheme.is_classic
     ]
     schemes.sort(key=lambda scheme: scheme.value.is_pss is not prefer_pss)
-    return schemes
+    return tuple(schemes)
 
 
 def _hashes_from(strength: int) -> list[HashId]:
