@@ -59,12 +59,9 @@ class Delete(Payload):
     def parse_body(cls, cursor: Cursor) -> Delete:
         """Read the fixed part and as many SPIs as it says."""
         protocol, spi_length, count = cursor.unpack(_LAYOUT)
+        if spi_length != _SPI_LENGTHS.get(protocol):
+            raise cursor.error(f"delete for protocol {protocol} with SPIs of {spi_length} octets")
         if count > MAX_DELETED_SPIS:
             raise cursor.error(f"{count} SPIs, expected at most {MAX_DELETED_SPIS}")
-        expected = _SPI_LENGTHS.get(protocol)
-        if expected is not None and spi_length != expected:
-            raise cursor.error(f"SPIs of {spi_length} octets, expected {expected}")
-        if spi_length == 0 and count:
-            raise cursor.error(f"{count} SPIs of no octets")
         spis = tuple([cursor.take(spi_length) for _ in range(count)])
         return cursor.checked(cls, protocol, spis)

@@ -27,7 +27,9 @@ _CHILD_SPI_LENGTH: Final = 4
 
 # Notifies that name one CHILD_SA by protocol and SPI (RFC 7296 sections 1.3.3 and 2.25). What
 # they carry goes into lookups, answers and kernel calls.
-_CHILD_NOTIFIES: Final = frozenset({int(NotifyType.REKEY_SA), int(NotifyType.CHILD_SA_NOT_FOUND)})
+_REKEY_SA: Final = int(NotifyType.REKEY_SA)
+_CHILD_SA_NOT_FOUND: Final = int(NotifyType.CHILD_SA_NOT_FOUND)
+_CHILD_NOTIFIES: Final = frozenset({_REKEY_SA, _CHILD_SA_NOT_FOUND})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,13 @@ class Notify(Payload):
     data: bytes
 
     def __post_init__(self) -> None:
-        if self.notify_type in _CHILD_NOTIFIES and (
-            self.protocol not in _CHILD_PROTOCOLS or len(self.spi) != _CHILD_SPI_LENGTH
-        ):
+        if self.notify_type in _CHILD_NOTIFIES:
+            self._check_child()
+
+    def _check_child(self) -> None:
+        if not self.spi and self.notify_type == _CHILD_SA_NOT_FOUND:
+            return  # some peers leave it to the message ID to tell which one they miss
+        if self.protocol not in _CHILD_PROTOCOLS or len(self.spi) != _CHILD_SPI_LENGTH:
             raise ValueError(
                 f"{name_of(NotifyType, self.notify_type)} with protocol {self.protocol} and an "
                 f"SPI of {len(self.spi)} octets, expected AH or ESP and 4 octets"

@@ -130,8 +130,6 @@ class TrafficSelectors(Payload):
     def parse_body(cls, cursor: Cursor) -> Self:
         """Read as many selectors as the payload says."""
         (count,) = cursor.unpack(_LAYOUT)
-        if count > MAX_SELECTORS:
-            raise cursor.error(f"{count} traffic selectors, expected at most {MAX_SELECTORS}")
         selectors = tuple([SelectorSubstructure.parse(cursor) for _ in range(count)])
         return cursor.checked(cls, selectors)
 

@@ -161,8 +161,12 @@ class TestClass4Echo:
         refused(with_payload(N, body))
 
     @pytest.mark.parametrize("size", [0, 2, 8])
-    def test_child_notify_with_an_spi_of_another_protocol(self, size):
+    def test_rekeying_with_an_spi_of_another_protocol(self, size):
         refused(with_payload(N, bytes((3, size, 0x40, 0x09)) + bytes(size)))
+
+    @pytest.mark.parametrize("size", [2, 8])
+    def test_missing_child_with_an_spi_of_another_protocol(self, size):
+        refused(with_payload(N, bytes((3, size, 0x00, 0x2C)) + bytes(size)))
 
     @pytest.mark.parametrize("protocol", [0, 4, 255])
     def test_delete_for_a_protocol_that_has_no_sa(self, protocol):
@@ -170,6 +174,8 @@ class TestClass4Echo:
 
     def test_delete_of_an_ike_sa_by_spi(self):
         refused(with_payload(D, bytes((1, 8, 0, 1)) + bytes(range(8))))
+        refused(with_payload(D, bytes((1, 8, 0, 0))))
+        refused(with_payload(D, bytes((1, 0, 0, 1))))
 
     @pytest.mark.parametrize(
         "head", ["00000014 01030401 00000000", "00000018 01010801 0000000000000000"]

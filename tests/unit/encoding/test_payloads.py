@@ -167,6 +167,11 @@ def test_certificate_request_lists_authorities():
     assert CertificateRequest(CertEncoding.PGP, b"abc").authority_hashes == ()
 
 
+def test_missing_child_sa_may_go_without_a_name():
+    body = bytes.fromhex("0000002c")
+    assert Notify.parse_body(Cursor(body)) == Notify.of(NotifyType.CHILD_SA_NOT_FOUND)
+
+
 def test_notify_tells_errors_from_statuses_also_for_unknown_types():
     assert Notify.of(NotifyType.NO_PROPOSAL_CHOSEN).is_error
     assert Notify.of(9999).is_error
@@ -210,6 +215,7 @@ def test_initiator_and_responder_payloads_are_different_things():
         lambda: Notify(ProtocolId.ESP, SPI_R, NotifyType.CHILD_SA_NOT_FOUND, b""),
         lambda: Delete(0),
         lambda: Delete(ProtocolId.IKE, (SPI_R,)),
+        lambda: Delete(ProtocolId.IKE, (b"",)),
         lambda: Delete(ProtocolId.ESP, (SPI_R,)),
         lambda: Delete(ProtocolId.ESP, (ESP_SPI,) * (MAX_DELETED_SPIS + 1)),
         lambda: TrafficSelectorsInitiator(()),
