@@ -10,8 +10,9 @@ register their loggers, then their kernel backends: the daemon stands on these. 
 is created and registers the rest at once, so that it finds what it depends on complete. Worker
 threads start only after the last plugin: what a plugin queues waits until then.
 
-A hook that raises disables its plugin alone: what the plugin registered is taken back, its
-`charon_destroy` is called if its `charon_create` was, and the log tells plugin, hook and cause.
+A hook that raises disables its plugin alone: its `charon_destroy` is called if a hook that
+registers or creates was passed before, what the plugin registered is taken back, and the log
+tells plugin, hook and cause.
 
 Hooks are called one at a time and hold up the daemon: long work belongs into a job. They
 register objects; what happens later reaches these objects and never goes through a hook.
@@ -70,7 +71,7 @@ def charon_create(daemon: Daemon) -> None:
     """Start: read the settings, open files and sockets, queue long-lived loops.
 
     Called once, after the plugins that this one depends on are complete. A plugin that raises
-    here has to close what it opened before, since its `charon_destroy` is not called.
+    here closes what it had opened here itself, as a constructor would.
     """
 
 
@@ -122,5 +123,7 @@ def charon_reload(settings: PluginTable, core: Settings) -> None:
 def charon_destroy() -> None:
     """Stop: close sockets and files, flush what is buffered; in reverse order of creation.
 
+    Called if a hook that registers or creates was passed; not all of them need have been, where
+    the start of the plugin or of the daemon was broken off.
     Everything that the plugin registered has still to work: it is taken back afterwards.
     """

@@ -66,7 +66,8 @@ class Instance:
         features: What it provides and depends on.
         ledger: What it has registered.
         plugin: The object that has the hooks; None before the import and after the end.
-        created: Whether its `charon_create` has been passed, so that `charon_destroy` is due.
+        begun: Whether it has passed a hook that may have opened something, so that its
+            `charon_destroy` is due.
     """
 
     def __init__(self, found: FoundPlugin) -> None:
@@ -76,7 +77,7 @@ class Instance:
         self.hooks: tuple[str, ...] = ()
         self.features: tuple[Feature, ...] = ()
         self.ledger = Ledger()
-        self.created = False
+        self.begun = False
         self.plugin: object = None
 
     @property

@@ -99,10 +99,16 @@ class PluginHost:
                 "log": self._settings.log,
                 "paths": paths,
             }
-            self._call(instance, "charon_register_loggers", **arguments)
+            self._prepare(instance, "charon_register_loggers", **arguments)
         self._flush()
         for instance in self._living():
-            self._call(instance, "charon_register_kernel", kernel=instance.ledger.watch(kernel))
+            watched = instance.ledger.watch(kernel)
+            self._prepare(instance, "charon_register_kernel", kernel=watched)
+
+    def _prepare(self, instance: Instance, hook: str, **arguments: object) -> None:
+        """Call a hook from before the creation; a plugin that has it may need a `destroy`."""
+        if self._call(instance, hook, **arguments) and hook in instance.hooks:
+            instance.begun = True
 
     def load(self, daemon: Daemon) -> None:
         """Create each plugin and let it register, in the order of dependencies.
@@ -130,7 +136,7 @@ class PluginHost:
         )
         if not self._call(instance, "charon_create", daemon=own):
             return
-        instance.created = True
+        instance.begun = True
         registrations: tuple[tuple[str, dict[str, object]], ...] = (
             ("charon_register_credentials", {"credentials": own.credentials}),
             ("charon_register_backends", {"backends": own.backends}),
@@ -210,8 +216,8 @@ class PluginHost:
     def _take_down(self, instance: Instance) -> str:
         """Call `charon_destroy` where it is due, and undo the rest; return what went wrong."""
         failed = ""
-        if instance.created:
-            instance.created = False
+        if instance.begun:
+            instance.begun = False
             try:
                 self._caller.call(instance, "charon_destroy")
             except PluginFailure as failure:

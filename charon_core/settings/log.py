@@ -14,6 +14,12 @@ LOG_GROUPS = (
     *("tnc", "imc", "imv", "pts", "tls", "app", "esp", "lib"),
 )
 
+# The names of `charon_core.bus.sys_logger.Facility`; a test compares.
+FACILITIES = (
+    *("user", "daemon", "auth", "syslog", "authpriv"),
+    *(f"local{number}" for number in range(8)),
+)
+
 _LEVEL_DOC = (
     "Up to which level lines are taken: -1 silent, 0 audit, 1 control, 2 more, 3 raw, "
     "4 private (holds keys)."
@@ -52,25 +58,12 @@ class SyslogSettings:
     """``[log.syslog]``: the local syslog, or the journal where it runs."""
 
     enabled: bool = option(False, "Send log lines to syslog, as --use-syslog does.")
-    facility: str = option(
-        "daemon",
-        "Syslog facility.",
-        choices=(
-            "auth",
-            "authpriv",
-            "cron",
-            "daemon",
-            "ftp",
-            "kern",
-            "lpr",
-            "mail",
-            "news",
-            "syslog",
-            "user",
-            "uucp",
-            *(f"local{number}" for number in range(8)),
-        ),
+    transport: str = option(
+        "auto",
+        "Which service: the journal where systemd has one, or syslog.",
+        choices=("auto", "syslog", "journal"),
     )
+    facility: str = option("daemon", "Facility of the lines.", choices=FACILITIES)
     identifier: str = option("charon", "The name in front of each line.")
     level: int = option(1, _LEVEL_DOC, minimum=-1, maximum=4)
     levels: Mapping[str, int] = option(
@@ -79,7 +72,7 @@ class SyslogSettings:
     audit_facility: str = option(
         "authpriv",
         "Facility that gets the audit lines (level 0) as well. Empty: none.",
-        choices=("", "auth", "authpriv", "daemon", *(f"local{number}" for number in range(8))),
+        choices=("", *FACILITIES),
     )
     ike_name: bool = option(True, "Show connection name and number of the IKE_SA.")
 

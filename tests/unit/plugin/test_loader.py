@@ -282,6 +282,24 @@ def test_hook_calls_can_be_traced(world: World, capsys: pytest.CaptureFixture[st
     ]
 
 
+def test_a_start_that_is_broken_off_stops_what_has_begun(world: World) -> None:
+    class Logger:
+        @hookimpl
+        def charon_register_loggers(self, bus: Any) -> None:
+            bus.add_logger("a logger")
+
+        @hookimpl
+        def charon_destroy(self) -> None:
+            events.append("destroy logger")
+
+    world.install("logger", Logger)
+    world.install("sample", plugin("sample"))
+    world.prepare()
+    world.host.destroy()
+    assert events == ["destroy logger"]
+    assert world.left == []
+
+
 def test_nothing_is_traced_unasked(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.install("sample", plugin("sample"))
     world.load()

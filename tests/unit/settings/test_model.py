@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from charon_core.bus.listener import Group
+from charon_core.bus.sys_logger import Facility, Transport
 from charon_core.processing.job import Priority
 from charon_core.settings import Overrides, Paths, PathSettings, Settings, parse_settings
-from charon_core.settings.log import LOG_GROUPS
+from charon_core.settings.log import FACILITIES, LOG_GROUPS
 from charon_core.settings.model import PRIORITIES
 from charon_core.settings.option import Option, options_of
 from charon_core.settings.sample import sample_settings, to_toml
@@ -43,6 +44,12 @@ def keys() -> Iterator[tuple[str, Option, object]]:
 def test_groups_and_priorities_are_those_of_bus_and_processor() -> None:
     assert tuple(group.name.lower() for group in Group) == LOG_GROUPS
     assert tuple(priority.name.lower() for priority in Priority) == PRIORITIES
+
+
+def test_words_of_syslog_are_those_of_the_logger() -> None:
+    assert tuple(facility.name.lower() for facility in Facility) == FACILITIES
+    transport = next(o for key, o, _ in keys() if key == "SyslogSettings.transport")
+    assert transport.choices == tuple(item.value for item in Transport)
 
 
 def test_every_field_is_a_key() -> None:
