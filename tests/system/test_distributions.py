@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,18 +210,57 @@ def write_faulty(folder: Path) -> None:
     )
 
 
+DRIVER = """
+import json
+from charon_core.bus import SaRef
+from charon_core.bus.events import IkeUp
+from charon_core.plugin import hookimpl
+from charon_core.processing.job import CallbackJob
+
+class Driver:
+    @hookimpl
+    def charon_create(self, daemon):
+        self.daemon = daemon
+        self.after(0.1, self.publish)
+
+    def after(self, seconds, function):
+        self.daemon.scheduler.schedule(CallbackJob("driver", function), seconds)
+
+    def publish(self):
+        self.daemon.bus.publish(IkeUp(SaRef("home", 1)))
+        self.daemon.reload()
+        self.after(0.5, self.finish)
+
+    def finish(self):
+        states = {item.name: (item.state.value, item.reason) for item in self.daemon.plugins()}
+        print("states: " + json.dumps(states), flush=True)
+        self.daemon.stop()
+"""
+
+
+def write_driver(folder: Path) -> None:
+    """Write a plugin that has a daemon publish an event, reload and stop."""
+    (folder / "driver.py").write_text(DRIVER)
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "driver"\nversion = "1"\ndependencies = ["charon-core"]\n'
+        '[project.entry-points."charon.plugins"]\ndriver = "driver:Driver"\n'
+    )
+
+
 @pytest.fixture(scope="module")
 def extended(
     installed: Environment, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Environment]:
-    """Install two distributions of other people beside."""
-    for write in (write_greeter, write_faulty):
+    """Install distributions of other people beside."""
+    for write in (write_greeter, write_faulty, write_driver):
         folder = tmp_path_factory.mktemp("project")
         write(folder)
         installed.install(build(folder, tmp_path_factory.mktemp("wheel")))
     yield installed
     installed.uninstall("greeter")
     installed.uninstall("faulty")
+    installed.uninstall("driver")
 
 
 LOAD = "[plugins]\nload = ['greeter', {}]\n[plugins.greeter]\ngreeting = 'hello'\n".format(
@@ -256,6 +296,56 @@ def test_faults_that_show_without_a_daemon_are_listed(extended: Environment) -> 
     assert plugins["bad_import"]["reason"].startswith("import: ModuleNotFoundError")
     assert plugins["bad_charon_features"]["state"] == "failed"
     assert plugins["bad_charon_create"]["state"] == "ready"
+
+
+@dataclass
+class Run:
+    """What a daemon with the plugins of other people did, from its start to its end."""
+
+    code: int
+    output: str
+    states: dict[str, tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def daemon(extended: Environment, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run a daemon without privileges; the driver stops it."""
+    root = tmp_path_factory.mktemp("root")
+    (root / "var/run").mkdir(parents=True)
+    file = root / "charon.toml"
+    load = LOAD.replace("['greeter'", "['driver', 'greeter'")
+    file.write_text("[network]\nport = 0\nport_nat_t = 0\n[kernel]\nbackend = 'null'\n" + load)
+    command = [extended.bin / "charon", "run", "--root", root, "--config", file]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    output = done.stdout + done.stderr
+    found = re.search(r"^states: (.*)$", output, re.MULTILINE)
+    return Run(done.returncode, output, json.loads(found[1]) if found else {})
+
+
+def test_a_daemon_with_faulty_plugins_goes_on_and_stops_in_order(daemon: Run) -> None:
+    assert daemon.code == 0, daemon.output
+
+
+def test_the_listener_of_a_third_party_plugin_is_called(daemon: Run) -> None:
+    assert "hello, home[1]" in daemon.output
+    assert daemon.states["greeter"] == ["loaded", ""]
+
+
+@pytest.mark.parametrize("hook", ["import", *HOOKS])
+def test_each_faulty_plugin_is_reported_and_disabled(daemon: Run, hook: str) -> None:
+    state, reason = daemon.states[f"bad_{hook}"]
+    if hook == "charon_register_commands":
+        # Only the command line calls it, not a daemon.
+        assert state == "loaded"
+    elif hook == "charon_destroy":
+        assert state == "loaded"
+        assert f"plugin 'bad_{hook}' failed to stop: {hook}: RuntimeError: on purpose" in (
+            daemon.output
+        )
+    else:
+        assert state == "failed"
+        assert reason.startswith(f"{hook}: ")
+        assert f"plugin 'bad_{hook}' disabled: {hook}: " in daemon.output
 
 
 def test_what_is_uninstalled_is_gone_and_nothing_else(
