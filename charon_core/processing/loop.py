@@ -76,9 +76,9 @@ class Loop(Job):
             timeout: Seconds to wait.
 
         Returns:
-            Whether the loop has ended; True at once on the loop's own thread.
+            Whether the loop has ended, or never began; True at once on the loop's own thread.
         """
-        if self._thread is threading.current_thread():
+        if self._thread.ident is None or self._thread is threading.current_thread():
             return True
         self._thread.join(timeout)
         return not self._thread.is_alive()

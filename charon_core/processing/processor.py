@@ -138,11 +138,12 @@ class Processor:
         self._last_begin = 0.0
         self._serials = itertools.count(1)
         self._stopping = False
-        # Guards the three below.
+        # Guards the four below.
         self._lock = threading.Lock()
         self._dropped = [0] * len(Priority)
         self._failed = 0
         self._loops: list[Loop] = []
+        self._started = False
 
     @staticmethod
     def _lowest_priorities(threads: int, reserved: Mapping[Priority, int]) -> list[Priority]:
@@ -150,7 +151,9 @@ class Processor:
         return lowest + [Priority.LOW] * (threads - len(lowest))
 
     def start(self) -> None:
-        """Create the workers. Jobs queued before wait for this.
+        """Create the workers and begin the loops. Both wait for this, whenever they came.
+
+        A daemon drops privileges before: these belong to a thread, and threads inherit them.
 
         Raises:
             RuntimeError: The processor was started or stopped before.
@@ -162,6 +165,11 @@ class Processor:
                 target=self._work, args=(worker,), name=f"worker-{number:02d}", daemon=True
             )
             worker.thread.start()
+        with self._lock:
+            self._started = True
+            loops = list(self._loops)
+        for loop in loops:
+            loop.start()
 
     def queue(self, job: Job) -> bool:
         """Hand a job over; never waits.
@@ -188,7 +196,7 @@ class Processor:
     ) -> Loop:
         """Run ``body`` again and again on a thread of its own until the processor stops.
 
-        The body waits for something, handles it and returns. It is a CRITICAL worker, in addition
+        It begins when the processor is started, or at once if that was before. The body waits for something, handles it and returns. It is a CRITICAL worker, in addition
         to those for jobs, so that a loop never takes a worker from them. A body that raises is
         reported and run again, after a pause that grows while it goes on raising.
 
@@ -215,7 +223,9 @@ class Processor:
             if self._stopping:
                 raise RuntimeError(f"the processor stops, loop {name!r} is not begun")
             self._loops.append(loop)
-        loop.start()
+            started = self._started
+        if started:
+            loop.start()
         return loop
 
     @property

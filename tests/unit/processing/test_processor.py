@@ -430,3 +430,19 @@ def test_no_hand_over_is_missed_when_workers_fall_asleep_between_jobs(pool):
         done.acquire()
         processor.queue(CallbackJob("release", done.release, Priority(number % len(Priority))))
         assert done.acquire(timeout=SOON)
+
+
+def test_a_loop_begins_with_the_processor_and_not_before() -> None:
+    turns = threading.Event()
+    processor = Processor(2)
+    loop = processor.run_loop("early", lambda: (turns.set(), time.sleep(0.001))[1])
+    assert not loop.running
+    processor.start()
+    assert turns.wait(5)
+    assert processor.stop(5) == []
+
+
+def test_a_loop_that_never_began_does_not_hold_up_the_stop() -> None:
+    processor = Processor(2)
+    processor.run_loop("never", lambda: None)
+    assert processor.stop(1) == []
