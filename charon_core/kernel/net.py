@@ -83,6 +83,7 @@ class RtnetlinkNet:
         self._netlink: NetlinkSocket | None = None
         self._routes = HostRoutes(self._open, table, rule_priority, BYPASS_MARK)
         self._virtual: dict[tuple[str, int], int] = {}
+        self._foreign: set[tuple[str, int]] = set()
         self._addresses: dict[str, InterfaceAddress] | None = None
         self._links: dict[int, Link] = {}
         self._watching = False
@@ -186,18 +187,16 @@ class RtnetlinkNet:
     # -- changes ------------------------------------------------------------------------------
 
     def add_address(self, host: str, interface: str) -> None:
-        """Add a virtual address, or count one more user of it."""
+        """Add a virtual address, or count one more user of it.
+
+        An address that somebody else has put there is used as it is, and stays.
+        """
         operation = f"add virtual address {host} to {interface}"
         index = _index_of(interface, operation)
         with self._lock:
             key = (host, index)
             if key not in self._virtual:
-                self._request(
-                    operation,
-                    rtnetlink.RTM_NEWADDR,
-                    rtnetlink.encode_address(host, index),
-                    NLM_F_CREATE | NLM_F_EXCL,
-                )
+                self._add_address(operation, host, index)
             self._virtual[key] = self._virtual.get(key, 0) + 1
             self._addresses = None
 
@@ -220,9 +219,7 @@ class RtnetlinkNet:
                 return
             del self._virtual[key]
             self._addresses = None
-            self._request(
-                operation, rtnetlink.RTM_DELADDR, rtnetlink.encode_address(host, index), 0
-            )
+            self._remove_address(operation, host, index)
 
     def add_route(self, route: Route) -> None:
         """Install a route into our table, or count one more user of it."""
@@ -279,7 +276,7 @@ class RtnetlinkNet:
         self._addresses = {address.host: address for address in found if address is not None}
         return self._addresses
 
-    def _request(self, operation: str, kind: int, body: bytes, flags: int) -> None:
+    def _request(self, operation: str, kind: int, body: bytes, flags: int = 0) -> None:
         try:
             self._open().request(kind, body, flags)
         except NetlinkError as error:
@@ -288,16 +285,26 @@ class RtnetlinkNet:
         except OSError as error:
             raise KernelError(operation, str(error.strerror or error)) from None
 
+    def _add_address(self, operation: str, host: str, index: int) -> None:
+        body = rtnetlink.encode_address(host, index)
+        try:
+            self._request(operation, rtnetlink.RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL)
+        except KernelError as error:
+            if error.code != errno.EEXIST:
+                raise
+            self._foreign.add((host, index))
+
+    def _remove_address(self, operation: str, host: str, index: int) -> None:
+        if (host, index) in self._foreign:
+            self._foreign.discard((host, index))
+            return
+        self._request(operation, rtnetlink.RTM_DELADDR, rtnetlink.encode_address(host, index))
+
     def _remove_virtual(self) -> list[KernelError]:
         failures = []
         for host, index in self._virtual:
             try:
-                self._request(
-                    f"remove virtual address {host}",
-                    rtnetlink.RTM_DELADDR,
-                    rtnetlink.encode_address(host, index),
-                    0,
-                )
+                self._remove_address(f"remove virtual address {host}", host, index)
             except KernelError as error:
                 failures.append(error)
         self._virtual.clear()
