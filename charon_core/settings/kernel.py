@@ -25,6 +25,12 @@ class UserspaceSettings:
     offloads: bool = option(
         True, "Use segmentation offloads of TUN and UDP where the kernel has them."
     )
+    mark: int = option(
+        220,
+        "Mark of the packets that do not go into the device: those of the IKE sockets.",
+        minimum=1,
+        maximum=0xFFFFFFFF,
+    )
     raw_esp: bool = option(
         True, "Send and take plain ESP (protocol 50) where no NAT is between and we may."
     )
@@ -40,13 +46,6 @@ class XfrmSettings:
         unit="s",
         minimum=1,
         maximum=86400,
-    )
-    receive_buffer: int = option(
-        0,
-        "Size of the event socket's receive buffer. 0: the system's default.",
-        unit="bytes",
-        minimum=0,
-        maximum=1 << 30,
     )
 
 
