@@ -179,3 +179,18 @@ def test_no_overrides_change_nothing() -> None:
 def test_standard_output_has_the_levels_of_the_section() -> None:
     (output,) = parse_settings('[log]\nlevel = 2\nformat = "json"').log.outputs()
     assert (output.path, output.level, output.format) == ("stdout", 2, "json")
+
+
+def test_defaults_agree_with_those_of_the_components() -> None:
+    from charon_core.kernel.userspace.settings import UserspaceOptions
+    from charon_core.sa.parameters import IkeParameters
+
+    ike = Settings().ike
+    for field in dataclasses.fields(IkeParameters):
+        if hasattr(ike, field.name):
+            assert getattr(ike, field.name) == field.default, field.name
+    kernel = Settings().kernel
+    for field in dataclasses.fields(UserspaceOptions):
+        section = kernel if hasattr(kernel, field.name) else kernel.userspace
+        assert getattr(section, field.name) == field.default, field.name
+    assert kernel.replay_window == IkeParameters().replay_window
