@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,8 @@ class PluginHost:
     """All plugins of one daemon.
 
     A daemon calls `discover`, `prepare`, `load`, then `reload` as often as it likes, and at the
-    end `destroy`; all from one thread. No call raises for what a plugin did: the plugin is
-    disabled, with the reason in its `PluginInfo` and in the log.
+    end `destroy`, which goes along with no other call. No call raises for what a plugin did: the
+    plugin is disabled, with the reason in its `PluginInfo` and in the log.
     """
 
     def __init__(
@@ -64,6 +65,10 @@ class PluginHost:
         self._caller = Caller(environment)
         self._all: list[Instance] = []
         self._order: list[Instance] = []
+        # Guards the two below; it is not held while a hook runs.
+        self._lock = threading.Lock()
+        self._reloading = False
+        self._wanted: Settings | None = None
         # Lines that wait for the loggers, which are plugins as well; None: no longer needed.
         self._early: list[tuple[Any, ...]] | None = []
 
@@ -153,7 +158,25 @@ class PluginHost:
     # -- later --------------------------------------------------------------------------------
 
     def reload(self, settings: Settings) -> None:
-        """Hand new settings to every plugin; which plugins are loaded does not change."""
+        """Hand new settings to every plugin; which plugins are loaded does not change.
+
+        May be called from any thread. While a reload goes on, a further one is kept and made
+        after it, so that no plugin sees two at a time; of several only the last counts.
+        """
+        with self._lock:
+            self._wanted = settings
+            if self._reloading:
+                return
+            self._reloading = True
+        while True:
+            with self._lock:
+                wanted, self._wanted = self._wanted, None
+                if wanted is None:
+                    self._reloading = False
+                    return
+            self._reload(wanted)
+
+    def _reload(self, settings: Settings) -> None:
         self._settings = settings
         core = _without_tables(settings)
         for instance in self._living():

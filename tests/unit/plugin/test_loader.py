@@ -214,6 +214,21 @@ def test_a_module_is_a_plugin_too(world: World, monkeypatch: pytest.MonkeyPatch)
     assert world.left == ["from a module"]
 
 
+def test_a_reload_within_a_reload_comes_after_it(world: World) -> None:
+    class Sample:
+        @hookimpl
+        def charon_reload(self, settings: Any) -> None:
+            events.append(f"begin {settings['n']}")
+            if settings["n"] == 1:
+                for n in (2, 3):
+                    world.host.reload(parse_settings(f"[plugins.sample]\nn = {n}"))
+            events.append(f"end {settings['n']}")
+
+    world.install("sample", Sample)
+    world.load().reload(parse_settings("[plugins.sample]\nn = 1"))
+    assert events == ["begin 1", "end 1", "begin 3", "end 3"]
+
+
 def test_two_daemons_have_objects_of_their_own(world: World) -> None:
     seen = []
 
