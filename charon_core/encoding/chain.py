@@ -63,6 +63,7 @@ def parse_chain(cursor: Cursor, first: int, *, inside: bool = False) -> tuple[Pa
     """
     chain: list[Payload] = []
     counts: dict[int, int] = {}
+    end = cursor.end
     current = first
     while current != NO_NEXT_PAYLOAD:
         payload_class = _PAYLOADS.get(current)
@@ -72,19 +73,18 @@ def parse_chain(cursor: Cursor, first: int, *, inside: bool = False) -> tuple[Pa
                 return tuple(chain)
             payload_class = Unknown
         cursor.payload_name = payload_class.NAME
-        following, flags, length = cursor.unpack(GENERIC_HEADER)
+        following, flags, _ = cursor.begin(GENERIC_HEADER)
         counts[current] = count = counts.get(current, 0) + 1
         if count > payload_class.LIMIT or len(chain) == MAX_PAYLOADS:
             raise cursor.error(
                 f"payload {len(chain) + 1} of the message and {count} of its type, "
                 f"expected at most {MAX_PAYLOADS} and {payload_class.LIMIT}"
             )
-        outer_end = cursor.narrow(length - 4)
         if payload_class is Unknown:
             chain.append(_parse_unknown(cursor, current, flags))
         else:
             chain.append(payload_class.parse_body(cursor))
-        cursor.widen(outer_end)
+        cursor.widen(end)
         current = following
     cursor.payload_name = "message"
     cursor.expect_end()

@@ -46,6 +46,11 @@ class Cursor:
         return self._end - self._position
 
     @property
+    def end(self) -> int:
+        """Octets from the beginning of the outermost data to the current end."""
+        return self._end
+
+    @property
     def offset(self) -> int:
         """Octets from the beginning of the outermost data to the position."""
         return self._position
@@ -122,6 +127,29 @@ class Cursor:
             raise self._short(length)
         self._end = end
         return outer_end
+
+    def begin(self, header: Struct) -> tuple[Any, ...]:
+        """Read the header of an item and narrow to its body, in one step.
+
+        Args:
+            header: its last field is the length of the whole item with this header.
+
+        Returns:
+            The fields of the header; `widen` to the end of before leaves the item.
+        """
+        position = self._position
+        body = position + header.size
+        outer_end = self._end
+        if body > outer_end:
+            raise self._short(header.size)
+        fields = header.unpack_from(self._data, position)
+        end = position + fields[-1]
+        if end < body or end > outer_end:
+            self._position = body
+            raise self._short(end - body)
+        self._position = body
+        self._end = end
+        return fields
 
     def widen(self, outer_end: int) -> None:
         """Leave the restriction that returned `outer_end`; it must be consumed exactly."""

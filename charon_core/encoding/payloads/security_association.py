@@ -85,8 +85,9 @@ class TransformSubstructure:
             raise cursor.error(f"expected 0 or 3 as a transform's first octet, came {more}")
         if length == _TRANSFORM.size:
             return cls(transform_type, transform_id), more == _MORE_TRANSFORMS
-        with cursor.restrict(length - _TRANSFORM.size):
-            key_length, unknown = _parse_attributes(cursor)
+        outer_end = cursor.narrow(length - _TRANSFORM.size)
+        key_length, unknown = _parse_attributes(cursor)
+        cursor.widen(outer_end)
         transform = cursor.checked(cls, transform_type, transform_id, key_length, unknown)
         return transform, more == _MORE_TRANSFORMS
 
@@ -95,7 +96,8 @@ def _parse_attributes(cursor: Cursor) -> tuple[int | None, bytes]:
     """Read all attributes of a transform: the key length, and the octets of the others."""
     key_length: int | None = None
     unknown = b""
-    while cursor.remaining:
+    end = cursor.end
+    while cursor.offset < end:
         kind, value = cursor.unpack(_ATTRIBUTE)
         if kind == _KEY_LENGTH_ATTRIBUTE:
             if key_length is not None:

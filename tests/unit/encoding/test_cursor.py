@@ -131,3 +131,52 @@ def test_invalid_syntax_and_integrity_errors_are_not_answered_by_default():
     assert not ParseError("SA", 0, "reason").answerable
     assert not IntegrityError("SK", 0, "reason").answerable
     assert str(ParseError("", 4, "reason")) == "octet 4: reason"
+
+
+LENGTH_LAST = Struct("!BB")
+
+
+def test_begin_reads_a_header_and_confines_to_its_item():
+    cursor = Cursor(b"\x07\x04ab\x08\x02tail")
+    end = cursor.end
+    assert cursor.begin(LENGTH_LAST) == (7, 4)
+    assert cursor.rest() == b"ab"
+    cursor.widen(end)
+    assert cursor.begin(LENGTH_LAST) == (8, 2)
+    assert cursor.remaining == 0
+    cursor.widen(end)
+    assert cursor.rest() == b"tail"
+
+
+@pytest.mark.parametrize(
+    ("octets", "reason"),
+    [
+        (b"", "expected 2 octets, only 0 are left"),
+        (b"\x07", "expected 2 octets, only 1 are left"),
+        (b"\x07\x00", "2 octets shorter than its own header"),
+        (b"\x07\x01ab", "1 octets shorter than its own header"),
+        (b"\x07\x05ab", "expected 3 octets, only 2 are left"),
+    ],
+)
+def test_begin_refuses_lengths_that_cannot_be(octets, reason):
+    with pytest.raises(ParseError, match=reason):
+        Cursor(octets).begin(LENGTH_LAST)
+
+
+def test_widen_refuses_octets_left_behind():
+    cursor = Cursor(b"\x07\x04ab")
+    end = cursor.end
+    cursor.begin(LENGTH_LAST)
+    cursor.skip(1)
+    with pytest.raises(ParseError, match="1 octets behind the last field"):
+        cursor.widen(end)
+
+
+def test_narrow_is_restrict_without_a_block():
+    cursor = Cursor(OCTETS)
+    end = cursor.narrow(4)
+    assert cursor.rest() == OCTETS[:4]
+    cursor.widen(end)
+    assert cursor.remaining == 12
+    with pytest.raises(ParseError):
+        cursor.narrow(13)
