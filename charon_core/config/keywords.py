@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Final
 from charon_core.config.algorithm_support import is_supported
 from charon_core.config.default_proposals import default_proposals
 from charon_core.config.keyword_table import GMAC_INTEGRITY, KEYWORDS, PRF_OF_INTEGRITY
-from charon_core.config.proposal import AEAD_CIPHERS, ENCR, ESN, INTEG, KE, PRF, Proposal, Transform
+from charon_core.config.proposal import (
+    AEAD_CIPHERS,
+    ENCR,
+    ESN,
+    INTEG,
+    KE,
+    PRF,
+    Proposal,
+    Transform,
+    in_order,
+)
 from charon_core.encoding.registry import EncryptionId, EsnId, ProtocolId
 
 if TYPE_CHECKING:
@@ -75,7 +85,7 @@ def _parse_one(
         protocol, _complete_ah
     )
     try:
-        proposal = Proposal(protocol, tuple(complete(list(transforms))))
+        proposal = Proposal(protocol, tuple(in_order(complete(list(transforms)))))
     except ProposalError as error:
         raise _error(text, protocol, str(error)) from None
     for transform in proposal.transforms:

@@ -16,7 +16,7 @@ from charon_core.encoding.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
     from charon_core.encoding.payloads import ProposalSubstructure
@@ -33,7 +33,7 @@ ADDITIONAL_KE: Final = tuple(range(TransformType.ADDKE1, TransformType.ADDKE7 + 
 _KEY_EXCHANGES: Final = frozenset((KE, *ADDITIONAL_KE))
 # The order in which types are chosen and shown: what is chosen first decides about the rest.
 _ORDER: Final = (ENCR, INTEG, PRF, KE, *ADDITIONAL_KE, ESN)
-_RANK: Final = {type_: rank for rank, type_ in enumerate(_ORDER)}
+_RANK: Final[dict[int, int]] = {type_: rank for rank, type_ in enumerate(_ORDER)}
 
 UNUSABLE: Final = -1
 """Transform ID of a transform with attributes that nobody here understands; it never matches."""
@@ -45,7 +45,7 @@ AEAD_CIPHERS: Final = frozenset(
 )
 """Encryption transforms that bring their own integrity (RFC 7296 section 3.3, RFC 5282)."""
 
-_NO_METHODS: Final[frozenset[int]] = frozenset()
+_NOTHING: Final[frozenset[int]] = frozenset()
 _NONE_OF: Final = {INTEG: int(IntegrityId.NONE), ESN: int(EsnId.NO_ESN)} | dict.fromkeys(
     _KEY_EXCHANGES, int(KeyExchangeId.NONE)
 )
@@ -56,6 +56,11 @@ MAX_EXPLAINED: Final = 16
 
 MAX_EXPLAINED_TEXT: Final = 500
 """Characters of each proposal in an explanation."""
+
+
+def in_order(transforms: Iterable[Transform]) -> list[Transform]:
+    """Return transforms with their types in the usual order, each type's own order kept."""
+    return sorted(transforms, key=lambda transform: _RANK.get(transform[0], len(_RANK)))
 
 
 class Transform(NamedTuple):
@@ -177,8 +182,7 @@ class Proposal:
     def algorithms(self) -> str:
         """Return the names alone, ordered by type, joined by ``/``; INTEG NONE is not shown."""
         shown = [t for t in self.transforms if t.type != INTEG or not t.is_none]
-        shown.sort(key=lambda t: _RANK.get(t.type, len(_RANK)))
-        return "/".join(map(str, shown)) or "(no algorithms)"
+        return "/".join(map(str, in_order(shown))) or "(no algorithms)"
 
 
 class Selection(NamedTuple):
@@ -211,35 +215,36 @@ def select(
         prefer_configured: Whether our order counts more than the peer's.
         ignore_ke: Leave key exchanges out on both sides, as for the CHILD_SA of IKE_AUTH.
     """
+    skip = _KEY_EXCHANGES if ignore_ke else _NOTHING
     if prefer_configured:
         for ours in configured:
             for index, theirs in enumerate(offered):
-                chosen = _agree(ours, theirs, ours_first=True, ignore_ke=ignore_ke)
+                chosen = _agree(ours, theirs, skip, ours_first=True)
                 if chosen is not None:
                     return Selection(chosen, index)
         return None
     for index, theirs in enumerate(offered):
         for ours in configured:
-            chosen = _agree(ours, theirs, ours_first=False, ignore_ke=ignore_ke)
+            chosen = _agree(ours, theirs, skip, ours_first=False)
             if chosen is not None:
                 return Selection(chosen, index)
     return None
 
 
 def _agree(
-    ours: Proposal, theirs: Proposal, *, ours_first: bool, ignore_ke: bool
+    ours: Proposal, theirs: Proposal, skip: AbstractSet[int], *, ours_first: bool
 ) -> Proposal | None:
     """Return one transform of each type of `theirs`, or None."""
-    chosen = _choose(ours, theirs, ours_first=ours_first, ignore_ke=ignore_ke)
+    chosen = _choose(ours, theirs, skip, ours_first=ours_first)
     return None if isinstance(chosen, int) else Proposal(theirs.protocol, tuple(chosen))
 
 
 def _choose(
-    ours: Proposal, theirs: Proposal, *, ours_first: bool, ignore_ke: bool
+    ours: Proposal, theirs: Proposal, skip: AbstractSet[int], *, ours_first: bool
 ) -> list[Transform] | int:
     """Choose for every type in turn; the first type without agreement is returned instead.
 
-    A different protocol counts as type 0.
+    Types in `skip` are left out. A different protocol counts as type 0.
     """
     if ours.protocol != theirs.protocol:
         return 0
@@ -249,14 +254,19 @@ def _choose(
     methods: set[int] = set()
     for type_ in _ORDER:
         own, peers = our_types.get(type_), their_types.get(type_)
-        if (own is None and peers is None) or (ignore_ke and type_ in _KEY_EXCHANGES):
+        if type_ in skip:
             continue
         if type_ == INTEG and aead:
             # Its own integrity suffices: a second one may not be asked for (RFC 5282 section 8).
             own = None
-        excluded: AbstractSet[int] = methods if type_ in _KEY_EXCHANGES else _NO_METHODS
+        elif type_ == INTEG and (own is None or peers is None):
+            # Whatever a configuration says, nothing goes without integrity (RFC 8221 section 4).
+            return type_
+        if own is None and peers is None:
+            continue
+        excluded: AbstractSet[int] = methods if type_ in _KEY_EXCHANGES else _NOTHING
         found = _common(own, peers, excluded, ours_first=ours_first)
-        if found is None:
+        if found is None or (type_ == INTEG and not aead and found.is_none):
             return type_
         if peers is not None:
             chosen.append(found)
@@ -265,7 +275,7 @@ def _choose(
         elif type_ in _KEY_EXCHANGES and found.id:
             methods.add(found.id)
     for type_ in their_types:
-        if type_ not in _RANK:
+        if type_ not in _RANK and type_ not in skip:
             return type_
     return chosen
 
@@ -333,11 +343,15 @@ def _shorten(proposal: Proposal) -> str:
 def _differences(ours: Proposal, theirs: Proposal, *, ignore_ke: bool) -> list[int]:
     """Return the types on which two proposals do not agree."""
     different: list[int] = []
+    skip = set(_KEY_EXCHANGES if ignore_ke else _NOTHING)
     while True:
-        type_ = _choose(ours, theirs, ours_first=True, ignore_ke=ignore_ke)
+        type_ = _choose(ours, theirs, skip, ours_first=True)
         if not isinstance(type_, int):
             return different
         different.append(type_)
         if not type_:
             return different
-        ours, theirs = ours.without(frozenset({type_})), theirs.without(frozenset({type_}))
+        skip.add(type_)
+        if type_ == ENCR and ours.is_aead != theirs.is_aead:
+            # That one has a separate integrity algorithm and the other has not goes without saying.
+            skip.add(INTEG)
