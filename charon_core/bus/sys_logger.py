@@ -29,13 +29,20 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 class Facility(IntEnum):
-    """The facilities of RFC 5424 section 6.2.1 that a daemon may use."""
+    """The facilities of syslog, by the numbers of RFC 5424 section 6.2.1."""
 
+    KERN = 0
     USER = 1
+    MAIL = 2
     DAEMON = 3
     AUTH = 4
     SYSLOG = 5
+    LPR = 6
+    NEWS = 7
+    UUCP = 8
+    CRON = 9
     AUTHPRIV = 10
+    FTP = 11
     LOCAL0 = 16
     LOCAL1 = 17
     LOCAL2 = 18
