@@ -32,11 +32,11 @@ stdout = false
 [[log.file]]
 path = "/var/log/charon.json"
 format = "json"
-default = 1
+level = 1
 
 [[log.file]]
 path = "/var/log/charon.log"
-default = 1
+level = 1
 """
 
 

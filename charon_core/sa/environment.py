@@ -42,7 +42,7 @@ class TimerKind(Enum):
 class Cancellable(Protocol):
     """A timer that has been started."""
 
-    def cancel(self) -> None:
+    def cancel(self) -> object:
         """Stop it; it never fires after this, and cancelling twice is harmless."""
 
 

@@ -1,0 +1,473 @@
+"""The daemon: the only place where all components meet. Start, reload, stop in a written order.
+
+Start: lock; bus; plugins found; loggers and kernel backends registered; processor and scheduler;
+sockets; kernel interface; credentials, backends, EAP, attributes; IKE_SA manager; controller,
+receiver; plugins loaded; privileges dropped; threads started; pid file. Stop is the reverse.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+import traceback
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from charon_core import __version__
+from charon_core.attributes.manager import AttributeManager
+from charon_core.bus.alert import AlertKind
+from charon_core.bus.bus import Bus
+from charon_core.bus.listener import Group, Level
+from charon_core.config.backend import BackendManager
+from charon_core.control.controller import Controller
+from charon_core.control.paths import PathFinder
+from charon_core.credentials.manager import CredentialManager
+from charon_core.crypto.random import SystemRandom
+from charon_core.eap.registry import EapRegistry
+from charon_core.exit_codes import ExitCode
+from charon_core.kernel.backends import BackendRegistry
+from charon_core.kernel.interface import BackendContext, KernelError, KernelUnavailable
+from charon_core.kernel.manager import KernelInterface
+from charon_core.network.receiver import Receiver, ReceiverLimits
+from charon_core.network.resolver import Resolver
+from charon_core.network.sender import Sender
+from charon_core.network.socket import IkeSockets, NetworkError, SocketConfig
+from charon_core.plugin.facade import Daemon as Facade
+from charon_core.plugin.loader import PluginHost
+from charon_core.process import (
+    AlreadyRunning,
+    InstanceLock,
+    PidFile,
+    PrivilegesError,
+    drop_privileges,
+    request_stop,
+    take_signals,
+    wait_for_signals,
+)
+from charon_core.processing.job import CallbackJob, Job, Priority
+from charon_core.processing.processor import Processor
+from charon_core.processing.scheduler import Scheduler
+from charon_core.processing.watchdog import Watchdog
+from charon_core.sa.environment import Environment, TimerKind
+from charon_core.sa.jobs import ChildExpired, ProcessMessage, TimerDue
+from charon_core.sa.manager import IkeSaManager
+from charon_core.sa.parameters import IkeParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_core.config.traffic_selector import TrafficSelector
+    from charon_core.encoding.header import Header
+    from charon_core.kernel.interface import IpsecProtocol, NetBackend
+    from charon_core.network.packet import Endpoint, Packet
+    from charon_core.processing.metrics import BusyJob
+    from charon_core.processing.scheduler import Timer
+    from charon_core.settings import Overrides, Paths, Settings
+
+_NATT_PORT: Final = 4500
+
+
+class StartError(Exception):
+    """The daemon cannot start; carries the exit code."""
+
+    def __init__(self, code: ExitCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Daemon:
+    """One daemon with all its components. `start` and `stop` are called once each."""
+
+    def __init__(self, settings: Settings, paths: Paths, overrides: Overrides) -> None:
+        """Take the settings; nothing is opened yet."""
+        self._given = settings
+        self._overrides = overrides
+        self._paths = paths
+        self._settings = overrides.apply(settings)
+        self._stop = ExitStack()
+        self._started = time.time()
+        self.bus = Bus()
+        self.host = PluginHost(self._settings, self._say_of(Group.DMN))
+
+    # -- start --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bring everything up, or leave nothing behind.
+
+        Raises:
+            StartError: A part cannot work; all that was started is stopped again.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self._stop.close()
+            raise
+
+    def _start(self) -> None:
+        settings = self._settings
+        self._take_lock()
+        kernel_backends = BackendRegistry()
+        self.host.discover()
+        self.host.prepare(self.bus, kernel_backends, self._paths)
+        self._say(Level.CONTROL, "starting charon %s", __version__)
+        for note in self._overrides.notes:
+            self._say(Level.CONTROL, "%s", note)
+
+        self.processor = self._make_processor()
+        self.scheduler = Scheduler(self.processor)
+        self.sockets = self._open_sockets()
+        self.kernel = self._choose_kernel(kernel_backends)
+        self.credentials = CredentialManager(self._warn)
+        resolver = Resolver(self.processor.queue)
+        self.backends = BackendManager(self._warn, resolver.known)
+        self.eap = EapRegistry()
+        self.attributes = AttributeManager()
+        paths = PathFinder(self.bus, self.kernel, resolver, self._local_port)
+        self.sender = Sender(self.sockets, self.bus, limit=settings.network.send_backlog)
+        self.manager = self._make_manager(paths)
+        self.controller = Controller(self.manager, self.bus, paths, self.processor.queue)
+        self.receiver = Receiver(
+            self.sockets,
+            self.bus,
+            self.sender.send,
+            self._dispatch,
+            half_open=self.manager,
+            load=lambda: self.processor.load,
+            limits=self._receiver_limits(),
+        )
+        self.host.load(self._facade(kernel_backends))
+        self._stop.callback(self.host.destroy)
+        self._drop_privileges()
+        self._start_threads()
+        pid_file = PidFile(self._paths.pid_file)
+        try:
+            pid_file.write()
+        except OSError as error:
+            reason = f"pid file {self._paths.pid_file}: {error.strerror}"
+            raise StartError(ExitCode.INITIALISATION_FAILED, reason) from None
+        self._stop.callback(pid_file.remove)
+        self._say(Level.CONTROL, "ready after %.0f ms", (time.time() - self._started) * 1000)
+
+    def _take_lock(self) -> None:
+        lock = InstanceLock(self._paths.lock_file)
+        try:
+            lock.acquire()
+        except AlreadyRunning as error:
+            raise StartError(ExitCode.ALREADY_RUNNING, str(error)) from None
+        except OSError as error:
+            reason = f"lock file {self._paths.lock_file}: {error.strerror}"
+            raise StartError(ExitCode.INITIALISATION_FAILED, reason) from None
+        self._stop.callback(lock.release)
+
+    def _make_processor(self) -> Processor:
+        settings = self._settings
+        return Processor(
+            settings.charon.threads,
+            reserved=_by_priority(settings.processor.reserved),
+            limits=_by_priority(settings.processor.limits),
+            on_failure=self._job_failed,
+            on_notice=lambda text: self.bus.log(Group.JOB, Level.MORE, "%s", text),
+        )
+
+    def _open_sockets(self) -> IkeSockets:
+        network = self._settings.network
+        config = SocketConfig(
+            port=network.port,
+            nat_port=network.port_nat_t,
+            addresses=network.addresses,
+            ipv4=network.ipv4,
+            ipv6=network.ipv6,
+            receive_buffer=network.receive_buffer,
+            max_packet=network.max_packet,
+        )
+        sockets = IkeSockets(config, self.bus)
+        try:
+            sockets.open()
+        except NetworkError as error:
+            raise StartError(ExitCode.SOCKET_FAILED, str(error)) from None
+        self._stop.callback(sockets.close)
+        return sockets
+
+    def _local_port(self, natt: bool) -> int:
+        return self.sockets.ports.nat_t if natt else self.sockets.ports.ike
+
+    def _choose_kernel(self, registry: BackendRegistry) -> KernelInterface:
+        settings = self._settings.kernel
+        context = BackendContext(
+            run_loop=self.processor.run_loop,
+            after=self._after,
+            log=self._say_of(Group.KNL),
+            random=SystemRandom(),
+            options={
+                **asdict(settings.userspace),
+                **asdict(settings.xfrm),
+                "install_routes": settings.install_routes,
+                "table": settings.table,
+                "priority": settings.priority,
+                "spi_min": settings.spi_min,
+                "spi_max": settings.spi_max,
+            },
+            spi_range=(settings.spi_min, settings.spi_max),
+            esp_socket=self.sockets,
+        )
+        try:
+            selection = registry.select(settings.backend, context)
+        except KernelUnavailable as error:
+            raise StartError(ExitCode.NO_KERNEL_BACKEND, str(error)) from None
+        self.bus.log(Group.KNL, Level.CONTROL, "%s", selection)
+        kernel = KernelInterface(
+            selection.backend, self._make_net(context), self._say_of(Group.KNL)
+        )
+        kernel.add_listener(_KernelListener(self))
+        try:
+            for handle in self.sockets.handles:
+                kernel.bypass_socket(handle.fd, handle.family)
+                if handle.is_nat_t:
+                    kernel.enable_udp_encapsulation(handle.fd, handle.family)
+        except KernelError as error:
+            raise StartError(ExitCode.NO_KERNEL_BACKEND, str(error)) from None
+        return kernel
+
+    def _make_net(self, context: BackendContext) -> NetBackend:
+        from charon_core.kernel.net import RtnetlinkNet
+
+        settings = self._settings.kernel
+        return RtnetlinkNet(
+            context,
+            table=settings.table,
+            rule_priority=settings.priority,
+            roam_delay=settings.roam_delay,
+        )
+
+    def _make_manager(self, paths: PathFinder) -> IkeSaManager:
+        ike = self._settings.ike
+        env = Environment(
+            bus=self.bus,
+            backends=self.backends,
+            credentials=self.credentials,
+            kernel=self.kernel,
+            attributes=self.attributes,
+            eap=self.eap,
+            random=SystemRandom(),
+            parameters=self._parameters(),
+            send=self.sender.send,
+            keepalive=self.sender.keepalive,
+            start_timer=self._start_timer,
+            clock=time.monotonic,
+            wall_clock=time.time,
+            local_port=self._local_port,
+            new_spi=lambda: self.manager.new_spi(),  # noqa: PLW0108 - it is made below
+            remote_endpoint=paths.find_known,
+            child_ids=itertools.count(1),
+        )
+        return IkeSaManager(
+            env, spi_bits=ike.spi_bits, spi_value=ike.spi_value, limit=ike.ikesa_limit
+        )
+
+    def _parameters(self) -> IkeParameters:
+        ike = self._settings.ike
+        return IkeParameters(
+            retransmit_timeout=ike.retransmit_timeout,
+            retransmit_base=ike.retransmit_base,
+            retransmit_tries=ike.retransmit_tries,
+            retransmit_jitter=ike.retransmit_jitter,
+            retransmit_limit=ike.retransmit_limit,
+            half_open_timeout=ike.half_open_timeout,
+            keep_alive=ike.keep_alive,
+            fragment_size=ike.fragment_size,
+            init_restarts=ike.init_restarts,
+            replay_window=self._settings.kernel.replay_window,
+        )
+
+    def _receiver_limits(self) -> ReceiverLimits:
+        ike = self._settings.ike
+        return ReceiverLimits(
+            cookie_threshold=ike.cookie_threshold,
+            cookie_threshold_ip=ike.cookie_threshold_ip,
+            block_threshold=ike.block_threshold,
+            init_limit_half_open=ike.init_limit_half_open,
+            init_limit_job_load=ike.init_limit_job_load,
+        )
+
+    def _facade(self, kernel_backends: BackendRegistry) -> Facade:
+        return Facade(
+            settings=self._settings.plugins.table("charon"),
+            core=self._settings,
+            paths=self._paths,
+            processor=self.processor,
+            scheduler=self.scheduler,
+            controller=self.controller,
+            bus=self.bus,
+            backends=self.backends,
+            credentials=self.credentials,
+            eap=self.eap,
+            attributes=self.attributes,
+            kernel=self.kernel,
+            plugins=self.host.plugins,
+            reload=self.reload,
+            stop=request_stop,
+            set_log_level=lambda group, level: self.host.set_log_level(self.bus, group, level),
+            started=self._started,
+            version=__version__,
+        )
+
+    def _drop_privileges(self) -> None:
+        process = self._settings.charon
+        try:
+            drop_privileges(process.user, process.group)
+        except PrivilegesError as error:
+            raise StartError(ExitCode.INITIALISATION_FAILED, str(error)) from None
+
+    def _start_threads(self) -> None:
+        """Start kernel, timers, receiver and workers; from here on the daemon acts."""
+        try:
+            self.kernel.start()
+        except (KernelError, KernelUnavailable) as error:
+            raise StartError(ExitCode.NO_KERNEL_BACKEND, str(error)) from None
+        self._stop.callback(self.kernel.stop)
+        self.scheduler.start()
+        self.receiver.start(self.processor)
+        watchdog = Watchdog(self.processor, self._report_busy, self._settings.watchdog.busy)
+        if self._settings.watchdog.interval:
+            watchdog.start(self.scheduler, self._settings.watchdog.interval)
+        self._stop.callback(self._stop_threads, watchdog)
+        self.processor.start()
+
+    # -- while it runs ------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read the settings again and have plugins reload; what is established stays up."""
+        self.processor.queue(CallbackJob("reload", self._reload, Priority.LOW))
+
+    def _reload(self) -> None:
+        from charon_core.settings import SettingsError, load_settings
+
+        self._say(Level.CONTROL, "reloading")
+        try:
+            settings = load_settings(self._paths.settings, must_exist=False)
+        except SettingsError as error:
+            self._say(Level.AUDIT, "settings stay as they were: %s", error)
+            settings = self._given
+        self._given = settings
+        self.host.reload(self._overrides.apply(settings))
+        self.bus.reconfigure()
+
+    def _dispatch(self, packet: Packet, header: Header) -> None:
+        self.processor.queue(ProcessMessage(self.manager, packet, header))
+
+    def _start_timer(self, spi: bytes, kind: TimerKind, argument: int, delay: float) -> Timer:
+        return self.scheduler.schedule(TimerDue(self.manager, spi, kind, argument), delay)
+
+    def _after(self, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
+        timer = self.scheduler.schedule(
+            CallbackJob("kernel timer", function, Priority.HIGH), seconds
+        )
+
+        def cancel() -> None:
+            timer.cancel()
+
+        return cancel
+
+    def _job_failed(self, job: Job, error: BaseException) -> None:
+        trace = "".join(traceback.format_exception(error)).rstrip()
+        self.bus.log(Group.JOB, Level.AUDIT, "job '%s' failed: %s", job, trace)
+        self.bus.alert(
+            AlertKind.JOB_FAILURE, f"job '{job}' failed: {type(error).__name__}", job=str(job)
+        )
+
+    def _report_busy(self, job: BusyJob, place: str) -> None:
+        self.bus.log(
+            Group.JOB, Level.AUDIT, "job '%s' is busy for %.1f s, at %s", job.name, job.seconds, place
+        )  # fmt: skip
+        self.bus.alert(AlertKind.JOB_FAILURE, f"job '{job.name}' is busy", job=job.name)
+
+    def _say(self, level: Level, message: str, *args: object) -> None:
+        self.bus.log(Group.DMN, level, message, *args)
+
+    def _say_of(self, group: Group) -> Callable[..., None]:
+        def say(level: int, message: str, *args: object) -> None:
+            self.bus.log(group, Level(level), message, *args)
+
+        return say
+
+    def _warn(self, text: str) -> None:
+        self.bus.log(Group.CFG, Level.CONTROL, "%s", text)
+
+    # -- stop ---------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Tell peers, and take everything down in the reverse order of the start."""
+        self._say(Level.CONTROL, "stopping")
+        self._stop.close()
+
+    def _stop_threads(self, watchdog: Watchdog) -> None:
+        deadline = time.monotonic() + self._settings.charon.stop_timeout
+        watchdog.stop()
+        self.manager.shut_down(lambda: time.monotonic() < deadline)
+        still = self.processor.stop(max(0.1, deadline - time.monotonic()))
+        if still:
+            self._say(Level.CONTROL, "stopping without waiting for: %s", ", ".join(still))
+
+
+def run(settings: Settings, paths: Paths, overrides: Overrides) -> int:
+    """Run a daemon in the foreground until a signal ends it; returns the exit code."""
+    take_signals()
+    daemon = Daemon(settings, paths, overrides)
+    try:
+        daemon.start()
+    except StartError as error:
+        daemon.bus.log(Group.DMN, Level.AUDIT, "not started: %s", error)
+        sys.stderr.write(f"charon: not started: {error}\n")
+        return error.code
+    signal_name = wait_for_signals(daemon.reload)
+    daemon.bus.log(Group.DMN, Level.CONTROL, "received %s", signal_name)
+    daemon.stop()
+    return ExitCode.OK
+
+
+class _KernelListener:
+    """Turns the kernel's events into jobs."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def acquire(
+        self,
+        reqid: int,
+        source_ts: TrafficSelector | None,
+        destination_ts: TrafficSelector | None,
+    ) -> None:
+        """Traffic hit a trap policy; there are none of ours."""
+        self._daemon.bus.log(
+            Group.KNL, Level.CONTROL,
+            "ignoring acquire for reqid %d, %s === %s: no trap policy of ours",
+            reqid, source_ts, destination_ts,
+        )  # fmt: skip
+
+    def expire(self, protocol: IpsecProtocol, spi: int, destination: str, hard: bool) -> None:
+        """A lifetime of an SA ran out."""
+        self._daemon.bus.log(
+            Group.KNL, Level.CONTROL, "%s lifetime of %s SA %08x to %s is over",
+            "hard" if hard else "soft", protocol.name, spi, destination,
+        )  # fmt: skip
+        self._daemon.processor.queue(ChildExpired(self._daemon.manager, spi, hard=hard))
+
+    def mapping(self, reqid: int, spi: int, source: Endpoint, new: Endpoint) -> None:
+        """The peer's NAT mapping changed; its next IKE message will tell as well."""
+        self._daemon.bus.log(
+            Group.KNL, Level.CONTROL, "NAT mapping of SA %08x (reqid %d) changed from %s to %s",
+            spi, reqid, source, new,
+        )  # fmt: skip
+
+    def roam(self, address_change: bool) -> None:
+        """Addresses or routes of this host changed."""
+        self._daemon.bus.log(
+            Group.KNL, Level.MORE, "%s of this host changed",
+            "addresses" if address_change else "routes",
+        )  # fmt: skip
+
+
+def _by_priority(numbers: object) -> dict[Priority, int]:
+    return {Priority[name.upper()]: number for name, number in dict(numbers).items()}  # type: ignore[call-overload]
