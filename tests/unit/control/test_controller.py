@@ -1,0 +1,173 @@
+"""Commands to the daemon: results, log streams, time-outs; with real workers."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from charon_core.bus import Level
+from charon_core.control.controller import Controller, Result
+from charon_core.network.packet import Endpoint
+from charon_core.processing.processor import Processor
+from tests.exchange.world import World, child, tunnel
+
+
+class Paths:
+    """Finds the other host of the virtual network."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.works = True
+
+    def find(self, config: object) -> tuple[Endpoint, Endpoint] | None:
+        if not self.works:
+            return None
+        return Endpoint(self.world.moon.address, 500), Endpoint(self.world.sun.address, 500)
+
+
+class Bench:
+    """A controller at moon, and a thread that delivers what is in flight."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.paths = Paths(self.world)
+        self.processor = Processor(4)
+        self.processor.start()
+        moon = self.world.moon
+        self.controller = Controller(moon.manager, moon.bus, self.paths, self.processor.queue)
+        self.delivers = True
+        self._stop = threading.Event()
+        self._courier = threading.Thread(target=self._deliver)
+        self._courier.start()
+
+    def _deliver(self) -> None:
+        while not self._stop.wait(0.001):
+            while self.delivers and self.world.in_flight:
+                self.world.step()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._courier.join(5)
+        self.processor.stop(5)
+
+
+@pytest.fixture
+def bench():
+    made = Bench()
+    yield made
+    made.close()
+
+
+def test_initiate_streams_the_log_of_its_ike_sa_and_succeeds(bench: Bench) -> None:
+    peer = tunnel(bench.world)
+    lines: list[str] = []
+    result = bench.controller.initiate(
+        peer, on_log=lambda record: lines.append(record.text) is None, timeout=10
+    )
+    assert result is Result.SUCCESS
+    assert lines[0].startswith("initiating IKE_SA net[1]")
+    assert any("CHILD_SA net{1} established" in line for line in lines)
+
+
+def test_level_limits_the_stream(bench: Bench) -> None:
+    peer = tunnel(bench.world)
+    levels: set[int] = set()
+    bench.controller.initiate(
+        peer,
+        on_log=lambda record: levels.add(record.level) is None,
+        level=Level.AUDIT,
+        timeout=10,
+    )
+    assert levels == {Level.AUDIT}
+
+
+def test_initiate_in_the_background_returns_at_once(bench: Bench) -> None:
+    bench.delivers = False
+    assert bench.controller.initiate(tunnel(bench.world)) is Result.SUCCESS
+
+
+def test_initiate_that_takes_too_long_goes_on(bench: Bench) -> None:
+    bench.delivers = False
+    peer = tunnel(bench.world)
+    result = bench.controller.initiate(peer, on_log=lambda _record: True, timeout=0.05)
+    assert result is Result.TIMEOUT
+    bench.delivers = True
+    deadline = time.monotonic() + 5
+    while bench.world.moon.states != ["ESTABLISHED"] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert bench.world.moon.states == ["ESTABLISHED"]
+
+
+def test_a_caller_who_goes_away_does_not_stop_it(bench: Bench) -> None:
+    peer = tunnel(bench.world)
+    result = bench.controller.initiate(peer, on_log=lambda _record: False, timeout=10)
+    assert result is Result.TIMEOUT
+
+
+def test_initiate_without_a_path_fails(bench: Bench) -> None:
+    bench.paths.works = False
+    result = bench.controller.initiate(tunnel(bench.world), on_log=lambda _record: True, timeout=10)
+    assert result is Result.FAILED
+
+
+def test_second_child_of_the_same_kind_is_not_established(bench: Bench) -> None:
+    peer = tunnel(bench.world)
+    assert bench.controller.initiate(peer, on_log=lambda _r: True, timeout=10) is Result.SUCCESS
+    lines: list[str] = []
+    result = bench.controller.initiate(
+        peer, on_log=lambda record: lines.append(record.text) is None, timeout=10
+    )
+    assert result is Result.FAILED
+    assert any("due to existing duplicate {1}" in line for line in lines)
+
+
+def test_peer_without_children_is_nothing_to_initiate(bench: Bench) -> None:
+    peer = tunnel(bench.world, children=())
+    assert bench.controller.initiate(peer, on_log=lambda _r: True, timeout=10) is Result.NOT_FOUND
+
+
+def test_named_child_of_several(bench: Bench) -> None:
+    children = (child("one"), child("two", local=("10.11.0.0/16",)))
+    mirrored = (
+        child("one", local=("10.2.0.0/16",), remote=("10.1.0.0/16",)),
+        child("two", local=("10.2.0.0/16",), remote=("10.11.0.0/16",)),
+    )
+    from tests.exchange.world import connection, share_secret
+
+    share_secret(bench.world.moon)
+    share_secret(bench.world.sun)
+    connection(bench.world, bench.world.sun, children=mirrored)
+    peer = connection(bench.world, bench.world.moon, children=children)
+    for config in peer.children:
+        result = bench.controller.initiate(peer, config, on_log=lambda _r: True, timeout=10)
+        assert result is Result.SUCCESS
+    (snapshot,) = bench.controller.list_ike_sas()
+    assert {c.name for c in snapshot.children} == {"one", "two"}
+
+
+def test_terminate_both_kinds(bench: Bench) -> None:
+    peer = tunnel(bench.world)
+    bench.controller.initiate(peer, on_log=lambda _r: True, timeout=10)
+    (snapshot,) = bench.controller.list_ike_sas()
+    lines: list[str] = []
+    result = bench.controller.terminate_child(
+        snapshot.children[0].unique_id,
+        on_log=lambda record: lines.append(record.text) is None,
+        timeout=10,
+    )
+    assert result is Result.SUCCESS
+    assert any("CHILD_SA closed" in line for line in lines)
+    result = bench.controller.terminate_ike(snapshot.unique_id, on_log=lambda _r: True, timeout=10)
+    assert result is Result.SUCCESS
+    assert bench.controller.list_ike_sas() == []
+
+
+def test_terminate_what_is_not_there(bench: Bench) -> None:
+    assert (
+        bench.controller.terminate_ike(99, on_log=lambda _r: True, timeout=10) is Result.NOT_FOUND
+    )
+    assert (
+        bench.controller.terminate_child(99, on_log=lambda _r: True, timeout=10) is Result.NOT_FOUND
+    )
