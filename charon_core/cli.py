@@ -47,8 +47,17 @@ def _run(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\ncharon: not started, the settings file has to be mended\n")
         if options.overrides.use_syslog:
-            _tell_syslog(error)
+            _tell_syslog(str(error))
         return ExitCode.INITIALISATION_FAILED
+    except Exception:  # noqa: BLE001 - told, with its traceback, and the end of the program
+        # A fault of ours. The code is one after which starter and systemd try again.
+        import traceback
+
+        text = traceback.format_exc()
+        sys.stderr.write(f"{text}charon: ended by an error of its own\n")
+        if options.overrides.use_syslog:
+            _tell_syslog(text)
+        return ExitCode.FAILURE
 
 
 def _start(options: RunOptions) -> int:
@@ -71,12 +80,12 @@ def _start(options: RunOptions) -> int:
     return int(run(settings, paths, options.overrides))
 
 
-def _tell_syslog(error: Exception) -> None:
+def _tell_syslog(text: str) -> None:
     """Say what is wrong where it is read: under starter nobody sees standard error."""
     import syslog
 
     syslog.openlog("charon", syslog.LOG_PID, syslog.LOG_DAEMON)
-    for line in str(error).splitlines():
+    for line in text.splitlines():
         syslog.syslog(syslog.LOG_ERR, line)
 
 

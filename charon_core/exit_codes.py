@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     OK = 0
     """Stopped in order, by signal or by command."""
     FAILURE = 1
-    """A subcommand could not do what it was asked for."""
+    """A subcommand could not do what it was asked for, or the daemon met a fault of its own."""
     USAGE = 2
     """The command line was not understood."""
     INITIALISATION_FAILED = 66

@@ -102,6 +102,21 @@ def test_under_starter_wrong_settings_are_told_to_syslog(
     assert "charon.threads" in told[0]
 
 
+def test_a_fault_of_the_daemon_is_told_and_invites_another_try(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object) -> int:
+        raise RuntimeError("never thought of")
+
+    told: list[str] = []
+    monkeypatch.setattr(sys.modules["charon_core.daemon"], "run", run)
+    monkeypatch.setattr("syslog.syslog", lambda _priority, line: told.append(line))
+    monkeypatch.setattr("syslog.openlog", lambda *_: None)
+    assert main(["--use-syslog"]) == ExitCode.FAILURE
+    assert "RuntimeError: never thought of" in capsys.readouterr().err
+    assert told[-1] == "RuntimeError: never thought of"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--root", "/x", "--help"]])
 def test_help(started: list[Any], arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
