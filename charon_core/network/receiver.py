@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from charon_core.bus import Bus
     from charon_core.network.packet import Packet
-    from charon_core.network.sender import Sender
     from charon_core.processing.loop import Loop
     from charon_core.processing.processor import Processor
 
@@ -78,6 +77,13 @@ class PacketSource(Protocol):
         """Let `receive` return."""
 
 
+class PacketSender(Protocol):
+    """What the receiver answers through (`Sender.send` fits)."""
+
+    def __call__(self, packet: Packet, *, quiet: bool = False) -> bool:
+        """Send a packet without waiting; ``quiet`` does without the log line."""
+
+
 @dataclass(slots=True)
 class ReceiverCounters:
     """What became of the packets.
@@ -118,12 +124,12 @@ class Receiver:
     def __init__(
         self,
         sockets: PacketSource,
-        sender: Sender,
+        bus: Bus,
+        send: PacketSender,
         dispatch: Callable[[Packet, Header], None],
         *,
         half_open: HalfOpenCounter,
-        job_load: Callable[[], int],
-        bus: Bus,
+        load: Callable[[], int],
         limits: ReceiverLimits | None = None,
         cookies: CookieJar | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -132,20 +138,20 @@ class Receiver:
 
         Args:
             sockets: Where packets come from.
-            sender: Takes cookies and version notifies.
+            bus: For log lines.
+            send: Takes cookies and version notifies (`Sender.send`).
             dispatch: Queues the processing of a packet.
             half_open: Counts half-open IKE_SAs.
-            job_load: Counts the jobs that wait.
-            bus: For log lines.
+            load: Counts the jobs that wait.
             limits: What unauthenticated peers may cost.
             cookies: Makes and checks cookies.
             clock: Monotonic seconds.
         """
         self._sockets = sockets
-        self._sender = sender
+        self._send = send
         self._dispatch = dispatch
         self._half_open = half_open
-        self._job_load = job_load
+        self._load = load
         self._bus = bus
         self._clock = clock
         self._cookies = cookies or CookieJar(clock)
@@ -234,7 +240,7 @@ class Receiver:
         """Whether a request for a new IKE_SA may cost anything."""
         limits, host = self.limits, packet.source.host
         if limits.init_limit_job_load:
-            load = self._job_load()
+            load = self._load()
             if load > limits.init_limit_job_load:
                 return self._refuse_overload(
                     packet, f"{load} jobs wait, limit {limits.init_limit_job_load}"
@@ -312,7 +318,7 @@ class Receiver:
             message_id=header.message_id,
             payloads=(notify,),
         )
-        self._sender.send(packet.reply(message.encode()), quiet=True)
+        self._send(packet.reply(message.encode()), quiet=True)
 
     def _drop(self, packet: Packet, kind: str, reason: str) -> None:
         """Say that a packet is dropped, but not more often than is of use."""
