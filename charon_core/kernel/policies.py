@@ -60,7 +60,7 @@ def policy_priority(spec: PolicySpec) -> int:
         base = PRIORITY_INSTALLED
     bits = _free_address_bits(spec.source) + _free_address_bits(spec.destination)
     port_bits = _free_port_bits(spec.source) + _free_port_bits(spec.destination)
-    protocol = _ANY_PROTOCOL if spec.source.protocol == 0 else 0
+    protocol = 0 if spec.source.protocol or spec.destination.protocol else _ANY_PROTOCOL
     return base + bits * _PER_FREE_BIT + protocol + port_bits * _PER_FREE_PORT_BIT
 
 
