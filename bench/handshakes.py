@@ -143,7 +143,7 @@ conn load
             raise RuntimeError(f"the daemon is not ready after {_READY_WITHIN:g} s: {self.log()}")
         ready = time.monotonic() - begun
         subprocess.run(
-            [str(_BIN / "charon-starter"), "--once", "--root", str(self.root)], check=True
+            [str(_BIN / "charon-starter"), "--attach", "--root", str(self.root)], check=True
         )
         return ready
 

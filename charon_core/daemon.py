@@ -125,19 +125,19 @@ class Daemon:
         self.eap = EapRegistry()
         self.attributes = AttributeManager()
         paths = PathFinder(self.bus, self.kernel, resolver, self._local_port)
-        self.sender = Sender(self.sockets, self.bus, limit=settings.network.send_backlog)
+        self.sender = Sender(self.sockets, self.bus, settings.network.send_backlog)
         self.manager = self._make_manager(paths)
         self.controller = Controller(self.manager, self.bus, paths, self.processor.queue)
         self.receiver = Receiver(
             self.sockets,
-            self.bus,
-            self.sender.send,
+            self.sender,
             self._dispatch,
             half_open=self.manager,
-            load=lambda: self.processor.load,
+            job_load=lambda: self.processor.load,
+            bus=self.bus,
             limits=self._receiver_limits(),
         )
-        self.host.load(self._facade(kernel_backends))
+        self.host.load(self._facade())
         self._stop.callback(self.host.destroy)
         self._drop_privileges()
         self._start_threads()
@@ -253,7 +253,7 @@ class Daemon:
             random=SystemRandom(),
             parameters=self._parameters(),
             send=self.sender.send,
-            keepalive=self.sender.keepalive,
+            keepalive=self.sender.send_keepalive,
             start_timer=self._start_timer,
             clock=time.monotonic,
             wall_clock=time.time,
@@ -291,7 +291,7 @@ class Daemon:
             init_limit_job_load=ike.init_limit_job_load,
         )
 
-    def _facade(self, kernel_backends: BackendRegistry) -> Facade:
+    def _facade(self) -> Facade:
         return Facade(
             settings=self._settings.plugins.table("charon"),
             core=self._settings,
