@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from charon_core.bus import Bus
     from charon_core.network.packet import Packet
+    from charon_core.network.sender import Sender
     from charon_core.processing.loop import Loop
     from charon_core.processing.processor import Processor
 
@@ -77,13 +78,6 @@ class PacketSource(Protocol):
         """Let `receive` return."""
 
 
-class PacketSender(Protocol):
-    """What the receiver answers through (`Sender.send` fits)."""
-
-    def __call__(self, packet: Packet, *, quiet: bool = False) -> bool:
-        """Send a packet without waiting; ``quiet`` does without the log line."""
-
-
 @dataclass(slots=True)
 class ReceiverCounters:
     """What became of the packets.
@@ -124,12 +118,12 @@ class Receiver:
     def __init__(
         self,
         sockets: PacketSource,
-        bus: Bus,
-        send: PacketSender,
+        sender: Sender,
         dispatch: Callable[[Packet, Header], None],
         *,
         half_open: HalfOpenCounter,
-        load: Callable[[], int],
+        job_load: Callable[[], int],
+        bus: Bus,
         limits: ReceiverLimits | None = None,
         cookies: CookieJar | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -138,20 +132,20 @@ class Receiver:
 
         Args:
             sockets: Where packets come from.
-            bus: For log lines.
-            send: Takes cookies and version notifies (`Sender.send`).
+            sender: Takes cookies and version notifies.
             dispatch: Queues the processing of a packet.
             half_open: Counts half-open IKE_SAs.
-            load: Counts the jobs that wait.
+            job_load: Counts the jobs that wait.
+            bus: For log lines.
             limits: What unauthenticated peers may cost.
             cookies: Makes and checks cookies.
             clock: Monotonic seconds.
         """
         self._sockets = sockets
-        self._send = send
+        self._sender = sender
         self._dispatch = dispatch
         self._half_open = half_open
-        self._load = load
+        self._job_load = job_load
         self._bus = bus
         self._clock = clock
         self._cookies = cookies or CookieJar(clock)
@@ -240,7 +234,7 @@ class Receiver:
         """Whether a request for a new IKE_SA may cost anything."""
         limits, host = self.limits, packet.source.host
         if limits.init_limit_job_load:
-            load = self._load()
+            load = self._job_load()
             if load > limits.init_limit_job_load:
                 return self._refuse_overload(
                     packet, f"{load} jobs wait, limit {limits.init_limit_job_load}"
@@ -318,7 +312,7 @@ class Receiver:
             message_id=header.message_id,
             payloads=(notify,),
         )
-        self._send(packet.reply(message.encode()), quiet=True)
+        self._sender.send(packet.reply(message.encode()), quiet=True)
 
     def _drop(self, packet: Packet, kind: str, reason: str) -> None:
         """Say that a packet is dropped, but not more often than is of use."""

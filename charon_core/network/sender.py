@@ -62,17 +62,17 @@ class Sender:
     responses when asked again.
     """
 
-    def __init__(self, sockets: PacketSocket, bus: Bus, limit: int = DEFAULT_BACKLOG) -> None:
+    def __init__(self, sockets: PacketSocket, bus: Bus, backlog: int = DEFAULT_BACKLOG) -> None:
         """Connect to the sockets.
 
         Args:
             sockets: Where packets go.
             bus: For the lines about them.
-            limit: How many packets may wait in the backlog.
+            backlog: How many packets may wait.
         """
         self._sockets = sockets
         self._bus = bus
-        self._limit = limit
+        self._limit = backlog
         # Guards the backlog and the counts but `sent`.
         self._lock = threading.Lock()
         self._backlog: deque[Packet] = deque()
@@ -117,7 +117,7 @@ class Sender:
         self.counters.sent += 1
         return True
 
-    def keepalive(self, source: Endpoint, destination: Endpoint) -> bool:
+    def send_keepalive(self, source: Endpoint, destination: Endpoint) -> bool:
         """Send a NAT keepalive (RFC 3948 section 4); it never waits in the backlog.
 
         Returns:
