@@ -51,17 +51,17 @@ from charon_core.processing.processor import Processor
 from charon_core.processing.scheduler import Scheduler
 from charon_core.processing.watchdog import Watchdog
 from charon_core.sa.environment import Environment, TimerKind
-from charon_core.sa.jobs import ChildExpired, ProcessMessage, TimerDue
+from charon_core.sa.jobs import ProcessMessage, TimerDue
+from charon_core.sa.kernel_events import KernelEventHandler
 from charon_core.sa.manager import IkeSaManager
 from charon_core.sa.parameters import IkeParameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.encoding.header import Header
-    from charon_core.kernel.interface import IpsecProtocol, NetBackend
-    from charon_core.network.packet import Endpoint, Packet
+    from charon_core.kernel.interface import NetBackend
+    from charon_core.network.packet import Packet
     from charon_core.processing.metrics import BusyJob
     from charon_core.processing.scheduler import Timer
     from charon_core.settings import Overrides, Paths, Settings
@@ -127,6 +127,7 @@ class Daemon:
         paths = PathFinder(self.bus, self.kernel, resolver, self._local_port)
         self.sender = Sender(self.sockets, self.bus, settings.network.send_backlog)
         self.manager = self._make_manager(paths)
+        self.kernel.add_listener(KernelEventHandler(self.manager, self.bus, self.processor.queue))
         self.controller = Controller(self.manager, self.bus, paths, self.processor.queue)
         self.receiver = Receiver(
             self.sockets,
@@ -220,7 +221,6 @@ class Daemon:
         kernel = KernelInterface(
             selection.backend, self._make_net(context), self._say_of(Group.KNL)
         )
-        kernel.add_listener(_KernelListener(self))
         try:
             for handle in self.sockets.handles:
                 kernel.bypass_socket(handle.fd, handle.family)
@@ -379,7 +379,8 @@ class Daemon:
 
     def _report_busy(self, job: BusyJob, place: str) -> None:
         self.bus.log(
-            Group.JOB, Level.AUDIT, "job '%s' is busy for %.1f s, at %s", job.name, job.seconds, place
+            Group.JOB, Level.AUDIT, "job '%s' is busy for %.1f s, at %s",
+            job.name, job.seconds, place,
         )  # fmt: skip
         self.bus.alert(AlertKind.JOB_FAILURE, f"job '{job.name}' is busy", job=job.name)
 
@@ -425,48 +426,6 @@ def run(settings: Settings, paths: Paths, overrides: Overrides) -> int:
     daemon.bus.log(Group.DMN, Level.CONTROL, "received %s", signal_name)
     daemon.stop()
     return ExitCode.OK
-
-
-class _KernelListener:
-    """Turns the kernel's events into jobs."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
-
-    def acquire(
-        self,
-        reqid: int,
-        source_ts: TrafficSelector | None,
-        destination_ts: TrafficSelector | None,
-    ) -> None:
-        """Traffic hit a trap policy; there are none of ours."""
-        self._daemon.bus.log(
-            Group.KNL, Level.CONTROL,
-            "ignoring acquire for reqid %d, %s === %s: no trap policy of ours",
-            reqid, source_ts, destination_ts,
-        )  # fmt: skip
-
-    def expire(self, protocol: IpsecProtocol, spi: int, destination: str, hard: bool) -> None:
-        """A lifetime of an SA ran out."""
-        self._daemon.bus.log(
-            Group.KNL, Level.CONTROL, "%s lifetime of %s SA %08x to %s is over",
-            "hard" if hard else "soft", protocol.name, spi, destination,
-        )  # fmt: skip
-        self._daemon.processor.queue(ChildExpired(self._daemon.manager, spi, hard=hard))
-
-    def mapping(self, reqid: int, spi: int, source: Endpoint, new: Endpoint) -> None:
-        """The peer's NAT mapping changed; its next IKE message will tell as well."""
-        self._daemon.bus.log(
-            Group.KNL, Level.CONTROL, "NAT mapping of SA %08x (reqid %d) changed from %s to %s",
-            spi, reqid, source, new,
-        )  # fmt: skip
-
-    def roam(self, address_change: bool) -> None:
-        """Addresses or routes of this host changed."""
-        self._daemon.bus.log(
-            Group.KNL, Level.MORE, "%s of this host changed",
-            "addresses" if address_change else "routes",
-        )  # fmt: skip
 
 
 def _by_priority(numbers: object) -> dict[Priority, int]:

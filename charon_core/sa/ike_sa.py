@@ -333,12 +333,18 @@ class IkeSa:
             if not self.is_initiator:
                 self.local, self.remote = packet.destination, packet.source
             return
+        self.follow_peer(packet.destination, packet.source)
+
+    def follow_peer(self, local: Endpoint, remote: Endpoint) -> None:
+        """Take a peer's new endpoint, if it is a NAT before it that may have changed it."""
+        if (local, remote) == (self.local, self.remote):
+            return
         if Trait.NAT_THERE in self.traits and Trait.NAT_HERE not in self.traits:
             self.log(
                 Group.NET, Level.CONTROL, "peer behind NAT moved from %s to %s",
-                self.remote, packet.source,
+                self.remote, remote,
             )  # fmt: skip
-            self.move(self.local, packet.source)
+            self.move(self.local, remote)
 
     def move_to_natt_port(self) -> None:
         """Use port 4500 from now on (RFC 7296 2.23)."""

@@ -10,7 +10,7 @@ from charon_core.sa.wire import process_packet
 
 if TYPE_CHECKING:
     from charon_core.encoding.header import Header
-    from charon_core.network.packet import Packet
+    from charon_core.network.packet import Endpoint, Packet
     from charon_core.sa.environment import TimerKind
     from charon_core.sa.manager import IkeSaManager
 
@@ -91,3 +91,26 @@ class ChildExpired(Job):
 
     def __str__(self) -> str:
         return f"expired CHILD_SA {self._spi:08x}"
+
+
+class MappingChanged(Job):
+    """The kernel says that a peer behind a NAT is reached at another endpoint now."""
+
+    __slots__ = ("_manager", "_remote", "_spi", "priority")
+
+    def __init__(self, manager: IkeSaManager, spi: int, remote: Endpoint) -> None:
+        self._manager = manager
+        self._spi = spi
+        self._remote = remote
+        self.priority = Priority.HIGH
+
+    def execute(self) -> None:
+        """Have the IKE_SA and its children follow."""
+        ike = self._manager.checkout_by_child_spi(self._spi)
+        if ike is None:
+            return
+        with self._manager.working_on(ike):
+            ike.follow_peer(ike.local, self._remote)
+
+    def __str__(self) -> str:
+        return f"follow CHILD_SA {self._spi:08x} to {self._remote}"

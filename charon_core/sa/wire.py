@@ -99,8 +99,9 @@ def _process(ike: IkeSa, message: Message, packet: Packet, header: Header) -> No
 def _refuse_malformed(ike: IkeSa, packet: Packet, header: Header, error: ParseError) -> None:
     """Deal with a message that passed its integrity check, or had none to pass.
 
-    What nobody has vouched for gets no answer and changes nothing. An authenticated request with wrong syntax ends the IKE_SA after the peer was told
-    (RFC 7296 2.21.3); an unknown critical payload only makes the request fail.
+    What nobody has vouched for gets no answer and changes nothing. An authenticated request with
+    wrong syntax ends the IKE_SA after the peer was told (RFC 7296 2.21.3); an unknown critical
+    payload only makes the request fail.
     """
     ike.alert(
         AlertKind.PARSE_ERROR,

@@ -11,6 +11,7 @@ from charon_core.encoding.payloads import KeyExchange, Nonce, Notify, SecurityAs
 from charon_core.encoding.registry import ExchangeType, NotifyType
 from charon_core.network.packet import Endpoint, Packet
 from charon_core.sa.parameters import IkeParameters
+from charon_core.sa.tasks.liveness import Liveness
 from tests.exchange.world import World, connection, establish, share_secret, tunnel
 
 PROPOSALS = [
@@ -295,3 +296,34 @@ def test_every_truncation_of_every_message_is_survived() -> None:
         world.deliver(packet)
     assert len(originals) == 4
     assert world.moon.states == world.sun.states == ["ESTABLISHED"]
+
+
+def test_peer_behind_a_nat_is_followed_with_its_children() -> None:
+    """RFC 7296 2.23: an authenticated message from another endpoint moves the IKE_SA."""
+    world = World()
+    masquerade(world)
+    share_secret(world.moon)
+    share_secret(world.sun)
+    from charon_core.config.ike import IkeConfig
+
+    mirrored = connection(world, world.sun)
+    world.sun.connections.remove("net")
+    anywhere = IkeConfig(name="net", remote=("%any",), proposals=mirrored.ike.proposals)
+    world.sun.connections.add(replace(mirrored, ike=anywhere))
+    world.moon.initiate(connection(world, world.moon))
+    world.run()
+    masquerade_again = world.nat
+
+    def other_mapping(packet: Packet) -> Packet:
+        moved = masquerade_again(packet)
+        if moved.source.host == "198.51.100.9":
+            return replace(moved, source=Endpoint("198.51.100.9", 55555))
+        return moved
+
+    world.nat = other_mapping
+    world.moon.with_ike(lambda ike: (ike.tasks.queue(Liveness(ike)), ike.tasks.initiate()))
+    world.step()
+    assert world.sun.sas[0].remote == Endpoint("198.51.100.9", 55555)
+    ports = {(state.inbound, state.encapsulation) for state in world.sun.backend.states.values()}
+    assert ports == {(True, (55555, 4500)), (False, (4500, 55555))}
+    assert world.moon.sas[0].remote.host == world.sun.address

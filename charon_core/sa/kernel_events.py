@@ -1,0 +1,62 @@
+"""What the kernel reports, turned into jobs on the IKE_SAs concerned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charon_core.bus.listener import Group, Level
+from charon_core.sa.jobs import ChildExpired, MappingChanged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_core.bus.bus import Bus
+    from charon_core.config.traffic_selector import TrafficSelector
+    from charon_core.kernel.interface import IpsecProtocol
+    from charon_core.network.packet import Endpoint
+    from charon_core.processing.job import Job
+    from charon_core.sa.manager import IkeSaManager
+
+
+class KernelEventHandler:
+    """A listener of the kernel interface; each call returns at once."""
+
+    def __init__(self, manager: IkeSaManager, bus: Bus, submit: Callable[[Job], bool]) -> None:
+        self._manager = manager
+        self._bus = bus
+        self._submit = submit
+
+    def acquire(
+        self,
+        reqid: int,
+        source_ts: TrafficSelector | None,
+        destination_ts: TrafficSelector | None,
+    ) -> None:
+        """Traffic hit a trap policy; none is ever installed by this daemon."""
+        self._bus.log(
+            Group.KNL, Level.CONTROL, "ignoring acquire for reqid %d, %s === %s: not our policy",
+            reqid, source_ts, destination_ts,
+        )  # fmt: skip
+
+    def expire(self, protocol: IpsecProtocol, spi: int, destination: str, hard: bool) -> None:
+        """A lifetime of an SA ran out."""
+        self._bus.log(
+            Group.KNL, Level.CONTROL, "%s lifetime of %s SA %08x to %s is over",
+            "hard" if hard else "soft", protocol.name, spi, destination,
+        )  # fmt: skip
+        self._submit(ChildExpired(self._manager, spi, hard=hard))
+
+    def mapping(self, reqid: int, spi: int, source: Endpoint, new: Endpoint) -> None:
+        """Valid ESP of a peer behind a NAT comes from another endpoint now (RFC 7296 2.23)."""
+        self._bus.log(
+            Group.KNL, Level.CONTROL, "NAT mapping of SA %08x (reqid %d) changed from %s to %s",
+            spi, reqid, source, new,
+        )  # fmt: skip
+        self._submit(MappingChanged(self._manager, spi, new))
+
+    def roam(self, address_change: bool) -> None:
+        """Addresses or routes of this host changed; the next message finds its own way."""
+        self._bus.log(
+            Group.KNL, Level.MORE, "%s of this host changed",
+            "addresses" if address_change else "routes",
+        )  # fmt: skip
