@@ -59,22 +59,6 @@ class Message:
         return self.verbosity > SILENT
 
 
-def announced_length(data: bytes | bytearray) -> int | None:
-    """Length that a message's first two octets announce; ``None`` while they are incomplete.
-
-    Raises:
-        ParseError: the length is shorter than the fixed part of every message.
-    """
-    if len(data) < U16.size:
-        return None
-    length: int = U16.unpack_from(data)[0]
-    if length < FIXED_LENGTH:
-        raise ParseError(
-            _PAYLOAD, 0, f"length {length} is less than the fixed part of {FIXED_LENGTH} octets"
-        )
-    return length
-
-
 def decode(data: bytes) -> Message:
     """Decode one complete message.
 
@@ -85,10 +69,13 @@ def decode(data: bytes) -> Message:
         ParseError: the message is shorter or longer than its length field says, or too short to
             be one.
     """
-    length = announced_length(data)
-    if length is None or length != len(data):
+    if len(data) < FIXED_LENGTH:
+        raise ParseError(
+            _PAYLOAD, len(data), f"expected at least {FIXED_LENGTH} octets, {len(data)} came"
+        )
+    length, number, verbosity = _HEADER.unpack_from(data)
+    if length != len(data):
         raise ParseError(_PAYLOAD, 0, f"length field says {length}, {len(data)} octets came")
-    _, number, verbosity = _HEADER.unpack_from(data)
     (buflen,) = U16.unpack_from(data, BODY_END)
     try:
         kind = MessageType(number)

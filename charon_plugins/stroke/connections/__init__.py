@@ -1,0 +1,1 @@
+"""From an ADD_CONN message to the configurations that the daemon works with."""

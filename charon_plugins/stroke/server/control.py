@@ -1,0 +1,206 @@
+"""Commands that bring SAs up and down."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from charon_core.control.controller import Result
+from charon_plugins.stroke.server.commands import Command, log_level, log_to, name_of
+from charon_plugins.stroke.server.specifier import Specifier
+from charon_plugins.stroke.wire.bodies import Purge, TerminateSrcip
+from charon_plugins.stroke.wire.types import MessageType, PurgeFlag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from charon_core.config.backend import BackendManager
+    from charon_core.config.child import ChildConfig
+    from charon_core.config.peer import PeerConfig
+    from charon_core.control.controller import Controller
+    from charon_core.sa.snapshot import IkeSaSnapshot
+    from charon_plugins.stroke.server.channel import Channel
+    from charon_plugins.stroke.wire.message import Message
+
+
+class ControlCommands:
+    """Initiate and terminate, through the controller."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        backends: BackendManager,
+        report: Callable[[str], None],
+        timeout: Callable[[], float | None],
+    ) -> None:
+        """Connect.
+
+        Args:
+            controller: commands the IKE_SAs.
+            backends: all sources of connections, not only this plugin's.
+            report: takes a line about what could not be done.
+            timeout: how long 'up' and 'down' wait for the result; ``None`` for no limit.
+        """
+        self._controller = controller
+        self._backends = backends
+        self._report = report
+        self._timeout = timeout
+
+    def table(self) -> Mapping[MessageType, Command]:
+        """The commands."""
+        return {
+            MessageType.INITIATE: Command(self._initiate, waits=True),
+            MessageType.TERMINATE: Command(self._terminate, waits=True),
+            MessageType.TERMINATE_SRCIP: Command(self._terminate_srcip),
+            MessageType.PURGE: Command(self._purge, waits=True),
+        }
+
+    def _initiate(self, message: Message, channel: Channel) -> None:
+        name = name_of(message)
+        peer = self._backends.peer_by_name(name)
+        if peer is None:
+            self._complain(message, channel, f"no config named '{name}'")
+            return
+        own = peer.child(name)
+        children = peer.children if own is None else (own,)
+        if not children:
+            self._complain(message, channel, f"no child config named '{name}'")
+        for child in children:
+            self._initiate_child(message, channel, peer, child)
+
+    def _initiate_child(
+        self, message: Message, channel: Channel, peer: PeerConfig, child: ChildConfig
+    ) -> None:
+        if not message.wants_output:
+            if self._controller.initiate(peer, child) is not Result.SUCCESS:
+                self._report(f"'{child.name}' cannot be initiated now")
+            return
+        timeout = self._timeout()
+        result = self._controller.initiate(
+            peer,
+            child,
+            timeout=timeout,
+            on_log=log_to(channel, message.verbosity),
+            level=log_level(message.verbosity),
+        )
+        if result is Result.SUCCESS:
+            channel.write_line(f"connection '{child.name}' established successfully")
+        elif result is Result.TIMEOUT:
+            channel.write_line(
+                f"connection '{child.name}' not established after {_ms(timeout)}, detaching"
+            )
+        else:
+            channel.write_line(f"establishing connection '{child.name}' failed")
+
+    def _terminate(self, message: Message, channel: Channel) -> None:
+        try:
+            wanted = Specifier.parse(name_of(message))
+        except ValueError as error:
+            self._report(f"terminate: {error}")
+            return
+        numbers = self._find(wanted)
+        if not numbers:
+            self._report(f"terminate: no {'CHILD_SA' if wanted.is_child else 'IKE_SA'} is called "
+                         f"'{wanted.name}'")  # fmt: skip
+        for number in numbers:
+            if wanted.is_child:
+                self._terminate_child(message, channel, number)
+            else:
+                self._terminate_ike(message, channel, number)
+
+    def _find(self, wanted: Specifier) -> list[int]:
+        """Numbers of the SAs that are meant; a number that was given is not looked for."""
+        if wanted.unique_id is not None:
+            return [wanted.unique_id]
+        snapshots = self._controller.list_ike_sas()
+        if wanted.is_child:
+            found = [
+                child.unique_id
+                for ike in snapshots
+                for child in ike.children
+                if child.name == wanted.name
+            ]
+        else:
+            found = [ike.unique_id for ike in snapshots if ike.name == wanted.name]
+        return found if wanted.is_all else found[:1]
+
+    def _terminate_ike(self, message: Message, channel: Channel, number: int) -> None:
+        if not message.wants_output:
+            self._controller.terminate_ike(number)
+            return
+        timeout = self._timeout()
+        result = self._controller.terminate_ike(
+            number,
+            timeout=timeout,
+            on_log=log_to(channel, message.verbosity),
+            level=log_level(message.verbosity),
+        )
+        if result is Result.NOT_FOUND:
+            channel.write_line(f"unable to terminate IKE_SA: ID {number} not found")
+        _tell_closed(channel, result, f"IKE_SA [{number}]", timeout)
+
+    def _terminate_child(self, message: Message, channel: Channel, number: int) -> None:
+        if not message.wants_output:
+            self._controller.terminate_child(number)
+            return
+        timeout = self._timeout()
+        result = self._controller.terminate_child(
+            number,
+            timeout=timeout,
+            on_log=log_to(channel, message.verbosity),
+            level=log_level(message.verbosity),
+        )
+        if result is Result.NOT_FOUND:
+            channel.write_line(f"unable to terminate, CHILD_SA with ID {number} not found")
+        _tell_closed(channel, result, f"CHILD_SA {{{number}}}", timeout)
+
+    def _terminate_srcip(self, message: Message, _: Channel) -> None:
+        body = message.body
+        if not isinstance(body, TerminateSrcip):
+            return
+        try:
+            first = ip_address(body.start or "")
+            last = first if body.end is None else ip_address(body.end)
+        except ValueError as error:
+            self._report(f"terminate_srcip: expected one or two IP addresses: {error}")
+            return
+        for ike in self._controller.list_ike_sas():
+            virtual = [ip_address(address) for address in ike.remote_vips]
+            if any(
+                address.version == first.version == last.version
+                and int(first) <= int(address) <= int(last)
+                for address in virtual
+            ):
+                self._controller.terminate_ike(ike.unique_id)
+
+    def _purge(self, message: Message, channel: Channel) -> None:
+        if not isinstance(message.body, Purge):
+            return
+        if message.body.flags & PurgeFlag.IKE:
+            for number in _childless(self._controller.list_ike_sas()):
+                self._terminate_ike(message, channel, number)
+        others = message.body.flags & ~PurgeFlag.IKE
+        if others:
+            self._report(f"purge: nothing is cached for the flags {others:#x}")
+
+    def _complain(self, message: Message, channel: Channel, text: str) -> None:
+        self._report(f"{message.label}: {text}")
+        if message.wants_output:
+            channel.write_line(text)
+
+
+def _childless(snapshots: Iterable[IkeSaSnapshot]) -> list[int]:
+    return [ike.unique_id for ike in snapshots if not ike.children and not ike.half_open]
+
+
+def _tell_closed(channel: Channel, result: Result, what: str, timeout: float | None) -> None:
+    if result is Result.SUCCESS:
+        channel.write_line(f"{what} closed successfully")
+    elif result is Result.TIMEOUT:
+        channel.write_line(f"{what} not closed after {_ms(timeout)}, detaching")
+    else:
+        channel.write_line(f"closing {what} failed")
+
+
+def _ms(seconds: float | None) -> str:
+    return f"{round((seconds or 0) * 1000)}ms"

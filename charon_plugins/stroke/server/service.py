@@ -1,0 +1,43 @@
+"""Executes requests by a table of message types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from charon_plugins.stroke.server.channel import Channel
+    from charon_plugins.stroke.server.commands import Command
+    from charon_plugins.stroke.wire.message import Message
+    from charon_plugins.stroke.wire.types import MessageType
+
+
+class Service:
+    """All commands; what is not in the table gets an empty reply."""
+
+    def __init__(
+        self,
+        tables: list[Mapping[MessageType, Command]],
+        report: Callable[[str], None],
+    ) -> None:
+        self._commands: dict[int, Command] = {
+            kind: command for table in tables for kind, command in table.items()
+        }
+        self._report = report
+
+    def waits(self, message: Message) -> bool:
+        """True if the request may wait for a peer or a person."""
+        command = self._find(message)
+        return message.wants_output and command is not None and command.waits
+
+    def handle(self, message: Message, channel: Channel) -> None:
+        """Execute a request; clients expect an empty reply to what is not known."""
+        command = self._find(message)
+        if command is None:
+            self._report(f"{message.label}: this command is not implemented")
+            return
+        command.run(message, channel)
+
+    def _find(self, message: Message) -> Command | None:
+        return self._commands.get(message.type)

@@ -1,0 +1,419 @@
+"""The control socket: who may connect, what is read and written, and for how long."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from charon_core.bus.listener import Level
+from charon_plugins.stroke.server import channel, listener
+from charon_plugins.stroke.server.channel import Channel
+from charon_plugins.stroke.server.dispatcher import Dispatcher
+from charon_plugins.stroke.server.listener import Listener, SocketInUseError
+from charon_plugins.stroke.wire.bodies import AddConn, End, MemUsage, Name
+from charon_plugins.stroke.wire.fields import FIXED_LENGTH
+from charon_plugins.stroke.wire.message import Message, encode
+from charon_plugins.stroke.wire.types import MessageType
+from tests.plugins.stroke.fakes import World, record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from charon_core.processing.job import Job
+
+STATUS = Message(MessageType.STATUS, Name())
+NO_SAS = "Security Associations (0 up, 0 connecting):\n  none\n"
+
+
+def test_one_connection_is_one_request(world: World) -> None:
+    assert world.ask(STATUS) == NO_SAS
+    assert world.ask(STATUS) == NO_SAS
+
+
+def test_socket_is_for_owner_and_group_only(world: World) -> None:
+    mode = os.lstat(world.socket).st_mode
+    assert stat.S_ISSOCK(mode)
+    assert stat.S_IMODE(mode) == 0o770
+
+
+def test_socket_is_removed_at_the_end(world: World, tmp_path: Path) -> None:
+    assert world.paths.control_socket.exists()
+    world.plugin.charon_destroy()
+    assert not world.paths.control_socket.exists()
+
+
+def test_stale_socket_is_replaced(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(world.socket)
+    world.start()
+    assert world.ask(STATUS) == NO_SAS
+    world.stop()
+
+
+def test_living_socket_is_left_alone(world: World) -> None:
+    second = Listener(world.paths.control_socket, lambda *_: None, lambda _: None)
+    with pytest.raises(SocketInUseError, match="another daemon answers"):
+        second.open()
+    second.close()
+    assert world.ask(STATUS) == NO_SAS
+
+
+def test_other_files_are_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "ctl").write_text("precious")
+    second = Listener(tmp_path / "ctl", lambda *_: None, lambda _: None)
+    with pytest.raises(FileExistsError):
+        second.open()
+    second.close()
+    assert (tmp_path / "ctl").read_text() == "precious"
+
+
+def test_socket_of_a_successor_is_not_removed(tmp_path: Path) -> None:
+    first = Listener(tmp_path / "ctl", lambda *_: None, lambda _: None)
+    first.open()
+    (tmp_path / "ctl").unlink()
+    second = Listener(tmp_path / "ctl", lambda *_: None, lambda _: None)
+    second.open()
+    first.close()
+    assert (tmp_path / "ctl").exists()
+    second.close()
+
+
+def test_least_length_is_that_of_the_codec() -> None:
+    assert listener.FIXED_LENGTH == FIXED_LENGTH
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 16, 657])
+def test_too_short_request_is_dropped_without_a_word(world: World, length: int) -> None:
+    assert world.ask_raw(struct.pack("<H", length) + bytes(700)) == ""
+    assert world.bus.said(f"request of {length} octets is too short")
+    assert world.ask(STATUS) == NO_SAS
+
+
+@pytest.mark.parametrize("kind", [-1, 23, 2**31 - 1])
+def test_unknown_type_gets_an_empty_reply(world: World, kind: int) -> None:
+    assert world.ask(Message(kind, None)) == ""
+    assert world.bus.said(f"unknown type {kind}: this command is not implemented")
+
+
+@pytest.mark.parametrize("kind", [MessageType.EXPORT, MessageType.LIST, MessageType.CONFIG])
+def test_command_that_is_not_implemented_gets_an_empty_reply(
+    world: World, kind: MessageType
+) -> None:
+    from charon_plugins.stroke.wire.bodies import BODIES
+
+    assert world.ask(Message(kind, BODIES[kind]())) == ""
+    assert world.bus.said(f"{kind.label}: this command is not implemented")
+
+
+def test_request_may_come_octet_by_octet(world: World) -> None:
+    with world.connect() as client:
+        for octet in encode(STATUS):
+            client.send(bytes([octet]))
+        assert client.recv(65536).decode() == NO_SAS
+
+
+def test_what_follows_a_request_is_ignored(world: World) -> None:
+    assert world.ask_raw(encode(STATUS) + b"more") in (NO_SAS, "")
+    assert world.ask(STATUS) == NO_SAS
+
+
+def test_clients_that_leave_at_any_point_do_no_harm(world: World) -> None:
+    request = encode(STATUS)
+    for length in (0, 1, 2, 100, len(request) - 1, len(request)):
+        with world.connect() as client:
+            client.sendall(request[:length])
+    assert world.ask(STATUS) == NO_SAS
+
+
+def test_silent_clients_neither_block_nor_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "READ_PATIENCE", 0.2)
+    world = World(tmp_path)
+    world.start()
+    silent = [world.connect() for _ in range(12)]
+    silent[0].sendall(b"\x92")
+    assert world.ask(STATUS) == NO_SAS
+    for client in silent:
+        assert client.recv(1) == b""
+        client.close()
+    assert world.bus.said("no complete request within")
+    world.stop()
+
+
+def test_more_silent_clients_than_places_do_not_lock_out_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "MAX_PENDING", 3)
+    world = World(tmp_path)
+    world.start()
+    silent = [world.connect() for _ in range(8)]
+    assert world.ask(STATUS) == NO_SAS
+    assert silent[0].recv(1) == b""
+    for client in silent:
+        client.close()
+    world.stop()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    theirs.settimeout(10)
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def test_client_that_never_reads_is_given_up(pair: tuple[socket.socket, socket.socket]) -> None:
+    reply = Channel(pair[0], write_patience=0.1)
+    begin = time.monotonic()
+    assert not reply.write("x" * 1_000_000)
+    assert time.monotonic() - begin < 5
+    assert reply.is_lost
+    assert not reply.write("y")
+
+
+def test_patience_is_for_the_whole_request(pair: tuple[socket.socket, socket.socket]) -> None:
+    """A client that reads a little now and then does not get new patience each time."""
+    reply = Channel(pair[0], write_patience=0.3)
+    stop = threading.Event()
+
+    def sip() -> None:
+        while not stop.wait(0.02):
+            pair[1].recv(1)
+
+    reader = threading.Thread(target=sip)
+    reader.start()
+    begin = time.monotonic()
+    assert not reply.write("x" * 10_000_000)
+    assert time.monotonic() - begin < 5
+    stop.set()
+    reader.join()
+
+
+def test_slow_client_gets_everything(pair: tuple[socket.socket, socket.socket]) -> None:
+    got = bytearray()
+
+    def read() -> None:
+        while chunk := pair[1].recv(1000):
+            got.extend(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    reply = Channel(pair[0], write_patience=10)
+    assert reply.write_lines(f"line {number}" for number in range(20_000))
+    reply.close()
+    reader.join()
+    assert got.decode().splitlines() == [f"line {number}" for number in range(20_000)]
+
+
+def test_nul_is_never_sent(pair: tuple[socket.socket, socket.socket]) -> None:
+    reply = Channel(pair[0])
+    reply.write_line("a\0b")
+    assert pair[1].recv(10) == b"ab\n"
+
+
+def test_client_that_closed_is_noticed(pair: tuple[socket.socket, socket.socket]) -> None:
+    reply = Channel(pair[0])
+    assert not reply.is_lost
+    pair[1].close()
+    assert reply.is_lost
+    assert not reply.write("x")
+
+
+def test_client_that_only_ends_its_own_side_still_gets_the_reply(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    reply = Channel(pair[0])
+    pair[1].shutdown(socket.SHUT_WR)
+    assert not reply.is_lost
+    assert reply.write_line("x")
+    assert pair[1].recv(10) == b"x\n"
+
+
+def test_prompt(pair: tuple[socket.socket, socket.socket]) -> None:
+    pair[1].sendall(b"geh")
+    pair[1].sendall(b"eim\nrest")
+    reply = Channel(pair[0])
+    assert reply.ask("Key is encrypted.\n", "Passphrase") == "geheim"
+    assert pair[1].recv(1000) == b"Key is encrypted.\nPassphrase:\n"
+
+
+@pytest.mark.parametrize("answer", [b"", b"x" * 256, b"no newline"])
+def test_prompt_without_an_answer(pair: tuple[socket.socket, socket.socket], answer: bytes) -> None:
+    pair[1].sendall(answer)
+    pair[1].shutdown(socket.SHUT_WR)
+    assert Channel(pair[0], prompt_patience=5).ask("", "Password") is None
+
+
+def test_prompt_is_not_waited_for_for_ever(pair: tuple[socket.socket, socket.socket]) -> None:
+    assert Channel(pair[0], prompt_patience=0.05).ask("", "Password") is None
+
+
+class Recorder:
+    """A handler whose requests end when they are told to."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+
+    def waits(self, message: Message) -> bool:
+        return message.type == MessageType.INITIATE
+
+    def handle(self, message: Message, _: Channel) -> None:
+        self.begun.append(message.label)
+
+
+def submit(dispatcher: Dispatcher, kinds: str) -> None:
+    for kind in kinds:
+        body: Any = Name("x") if kind == "i" else MemUsage()
+        number = MessageType.INITIATE if kind == "i" else MessageType.MEMUSAGE
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        dispatcher.submit(Message(number, body), Channel(ours))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "queued"),
+    [
+        ("mmmmmm", ["memusage"] * 4),
+        ("iiiiii", ["initiate"] * 3),
+        ("iiiiim", ["initiate"] * 3 + ["memusage"]),
+        ("mmmii", ["memusage"] * 3 + ["initiate"]),
+    ],
+)
+def test_places_are_shared(kinds: str, queued: list[str]) -> None:
+    jobs: list[Job] = []
+    handler = Recorder()
+    dispatcher = Dispatcher(
+        handler, lambda job: jobs.append(job) is None, lambda _: None, max_concurrent=4
+    )
+    submit(dispatcher, kinds)
+    assert [str(job).removeprefix("stroke ") for job in jobs] == queued
+    for job in jobs:
+        job.execute()
+    assert len(jobs) == len(kinds)
+    assert len(handler.begun) == len(kinds)
+
+
+def test_single_place_serves_both_kinds() -> None:
+    jobs: list[Job] = []
+    dispatcher = Dispatcher(
+        Recorder(), lambda job: jobs.append(job) is None, lambda _: None, max_concurrent=1
+    )
+    submit(dispatcher, "im")
+    assert len(jobs) == 1
+    jobs[0].execute()
+    assert len(jobs) == 2
+    jobs[1].execute()
+
+
+def test_handler_that_raises_lets_client_and_place_go() -> None:
+    jobs: list[Job] = []
+
+    class Failing(Recorder):
+        def handle(self, message: Message, channel: Channel) -> None:
+            raise RuntimeError("fault")
+
+    dispatcher = Dispatcher(
+        Failing(), lambda job: jobs.append(job) is None, lambda _: None, max_concurrent=1
+    )
+    submit(dispatcher, "mm")
+    with pytest.raises(RuntimeError):
+        jobs[0].execute()
+    assert len(jobs) == 2
+    with pytest.raises(RuntimeError):
+        jobs[1].execute()
+
+
+def test_clients_are_turned_away_when_workers_take_no_jobs() -> None:
+    lines: list[str] = []
+    dispatcher = Dispatcher(Recorder(), lambda _: False, lines.append, max_concurrent=4)
+    submit(dispatcher, "mm")
+    assert lines == ["stroke memusage refused: the workers take no more jobs"] * 2
+
+
+def test_waiting_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charon_plugins.stroke.server.dispatcher.MAX_WAITING", 2)
+    lines: list[str] = []
+    jobs: list[Job] = []
+    dispatcher = Dispatcher(
+        Recorder(), lambda job: jobs.append(job) is None, lines.append, max_concurrent=1
+    )
+    submit(dispatcher, "mmmm")
+    assert len(lines) == 1
+    dispatcher.close()
+    submit(dispatcher, "m")
+    assert len(lines) == 2
+    jobs[0].execute()
+    assert len(jobs) == 1
+
+
+def test_status_is_answered_while_others_wait_for_peers(tmp_path: Path) -> None:
+    world = World(tmp_path, {"max_concurrent": 2})
+    world.start()
+    add(world, "home")
+    release = threading.Event()
+    world.controller.meanwhile = lambda: release.wait(10)
+    waiting = [world.connect() for _ in range(4)]
+    for client in waiting:
+        client.sendall(encode(Message(MessageType.INITIATE, Name("home"))))
+    assert world.ask(STATUS) == NO_SAS
+    release.set()
+    for client in waiting:
+        assert b"established successfully" in client.recv(1000)
+        client.close()
+    world.stop()
+
+
+def add(world: World, name: str) -> None:
+    end = End(ikeport=500, to_port=65535, auth="psk")
+    body = AddConn(name=name, version=2, mode=2, me=end, other=end)
+    assert world.ask(Message(MessageType.ADD_CONN, body, -1)) == ""
+
+
+def test_stop_lets_waiting_clients_go(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.start()
+    add(world, "home")
+    begun = threading.Event()
+    ended = threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        ended.wait(10)
+
+    world.controller.meanwhile = wait
+    world.controller.records = [record("too late")]
+    with world.connect() as client:
+        client.sendall(encode(Message(MessageType.INITIATE, Name("home"))))
+        assert begun.wait(10)
+        world.plugin.charon_destroy()
+        assert client.recv(100) == b""
+        ended.set()
+    world.stop()
+
+
+def test_hostile_verbosity_is_harmless(world: World) -> None:
+    add(world, "home")
+    world.controller.records = [record("line", Level.AUDIT)]
+    for verbosity in (2**31 - 1, 5, 4, 0):
+        reply = world.ask(Message(MessageType.INITIATE, Name("home"), verbosity))
+        assert reply.startswith("line\n")
+    assert world.ask(Message(MessageType.INITIATE, Name("home"), -(2**31))) == ""
+
+
+def test_patience_of_the_channel_is_bounded() -> None:
+    assert 0 < channel.WRITE_PATIENCE <= 60
+    assert 0 < listener.READ_PATIENCE <= 60
