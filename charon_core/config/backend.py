@@ -107,6 +107,10 @@ class BackendManager:
         with self._lock:
             self._backends = tuple(known for known in self._backends if known is not backend)
 
+    def find_ike_config(self, local_host: str, remote_host: str) -> IkeConfig | None:
+        """Return the configuration that fits two addresses best, or None if none does."""
+        return next(iter(self.find_ike_configs(local_host, remote_host)), None)
+
     def find_ike_configs(self, local_host: str, remote_host: str) -> list[IkeConfig]:
         """Return every configuration that fits two addresses, best first; the earlier wins ties."""
         scored = [

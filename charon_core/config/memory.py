@@ -25,7 +25,7 @@ def _no_names_of(_address: str) -> frozenset[str]:
 
 
 class _IkeGroup:
-    """Connections with the same addresses: they score the same, so the earliest stands for all."""
+    """Connections alike in addresses and proposals: the earliest of them stands for all."""
 
     __slots__ = ("key", "members")
 
@@ -132,7 +132,11 @@ class ConnectionTable:
             return [self._peers[key] for key in self._by_child.get(child_name, ())]
 
     def ike_candidates(self, local_host: str, remote_host: str) -> list[IkeConfig]:
-        """Return one configuration for each set of addresses that the peer's address fits."""
+        """Return the configurations that the peer's address fits.
+
+        Of those that are alike in addresses and proposals only the first is returned: the others
+        score the same, and accept the same.
+        """
         del local_host  # the manager scores it; one peer rarely talks to several of our addresses
         with self._lock:
             groups = self._ike_index.find(remote_host, self._names_of).values()
@@ -244,7 +248,7 @@ class ConnectionTable:
 
 
 def _group_key(ike: IkeConfig) -> Hashable:
-    return ike.local_patterns, ike.remote_patterns, ike.version
+    return ike.local_patterns, ike.remote_patterns, ike.version, ike.proposals
 
 
 def _file(place: dict[int, _Value], key: int, value: _Value) -> None:

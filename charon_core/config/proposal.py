@@ -46,6 +46,7 @@ AEAD_CIPHERS: Final = frozenset(
 """Encryption transforms that bring their own integrity (RFC 7296 section 3.3, RFC 5282)."""
 
 _NOTHING: Final[frozenset[int]] = frozenset()
+_NO_INTEGRITY: Final = frozenset({int(IntegrityId.NONE)})
 _NONE_OF: Final = {INTEG: int(IntegrityId.NONE), ESN: int(EsnId.NO_ESN)} | dict.fromkeys(
     _KEY_EXCHANGES, int(KeyExchangeId.NONE)
 )
@@ -264,9 +265,13 @@ def _choose(
             return type_
         if own is None and peers is None:
             continue
-        excluded: AbstractSet[int] = methods if type_ in _KEY_EXCHANGES else _NOTHING
+        excluded: AbstractSet[int] = _NOTHING
+        if type_ in _KEY_EXCHANGES:
+            excluded = methods
+        elif type_ == INTEG and not aead:
+            excluded = _NO_INTEGRITY
         found = _common(own, peers, excluded, ours_first=ours_first)
-        if found is None or (type_ == INTEG and not aead and found.is_none):
+        if found is None:
             return type_
         if peers is not None:
             chosen.append(found)
@@ -289,8 +294,8 @@ def _common(
 ) -> Transform | None:
     """Return the preferred transform of one type that both sides have.
 
-    `excluded` are key exchange methods that are in use already: RFC 9370 section 2.2.2 wants
-    each one different.
+    `excluded` must not be chosen; for key exchanges these are the methods that are in use
+    already, since RFC 9370 section 2.2.2 wants each one different.
     """
     if ours is None or theirs is None:
         present = ours or theirs or ()
