@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charon_core.settings import checks
-from charon_core.settings.option import option, section
+from charon_core.settings.option import Section, option, section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@dataclass(frozen=True, slots=True)
-class UserspaceSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class UserspaceSettings(Section):
     """``[kernel.userspace]``: ESP in this process, over a TUN device."""
 
     device: str = option(
@@ -36,8 +36,8 @@ class UserspaceSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class XfrmSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class XfrmSettings(Section):
     """``[kernel.xfrm]``: the Linux kernel's IPsec."""
 
     acquire_timeout: int = option(
@@ -49,8 +49,8 @@ class XfrmSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class KernelSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class KernelSettings(Section):
     """``[kernel]``: who encrypts the traffic."""
 
     backend: str = option(

@@ -6,7 +6,7 @@ from collections.abc import Mapping  # noqa: TC003 - the reader looks at the ann
 from dataclasses import dataclass
 
 from charon_core.settings import checks
-from charon_core.settings.option import option, section
+from charon_core.settings.option import Section, option, section
 
 # The names of `charon_core.bus.Group`; a test compares.
 LOG_GROUPS = (
@@ -16,7 +16,8 @@ LOG_GROUPS = (
 
 # The names of `charon_core.bus.sys_logger.Facility`; a test compares.
 FACILITIES = (
-    *("user", "daemon", "auth", "syslog", "authpriv"),
+    *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron"),
+    *("authpriv", "ftp"),
     *(f"local{number}" for number in range(8)),
 )
 
@@ -28,8 +29,8 @@ _LEVELS_DOC = "Level by group, where it differs from level. Groups: " + " ".join
 _FORMATS = ("text", "json")
 
 
-@dataclass(frozen=True, slots=True)
-class LogFileSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LogFileSettings(Section):
     """``[[log.file]]``: one file that gets log lines."""
 
     path: str = option(
@@ -53,8 +54,8 @@ class LogFileSettings:
     append: bool = option(True, "Append to the file; false: empty it at the start.")
 
 
-@dataclass(frozen=True, slots=True)
-class SyslogSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SyslogSettings(Section):
     """``[log.syslog]``: the local syslog, or the journal where it runs."""
 
     enabled: bool = option(False, "Send log lines to syslog, as --use-syslog does.")
@@ -77,8 +78,8 @@ class SyslogSettings:
     ike_name: bool = option(True, "Show connection name and number of the IKE_SA.")
 
 
-@dataclass(frozen=True, slots=True)
-class LogSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LogSettings(Section):
     """``[log]``: where log lines go."""
 
     stdout: bool = option(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from charon_core.settings import checks
 from charon_core.settings.kernel import KernelSettings
 from charon_core.settings.log import LogSettings
-from charon_core.settings.option import option, section
+from charon_core.settings.option import Section, option, section
 from charon_core.settings.protocol import IkeSettings, NetworkSettings
 from charon_core.settings.table import PluginTable
 
@@ -16,8 +16,8 @@ from charon_core.settings.table import PluginTable
 PRIORITIES = ("critical", "high", "medium", "low")
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ProcessSettings(Section):
     """``[charon]``: the daemon as a process."""
 
     threads: int = option(
@@ -45,8 +45,8 @@ class ProcessSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessorSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ProcessorSettings(Section):
     """``[processor]``: how workers are shared out."""
 
     reserved: Mapping[str, int] = option(
@@ -67,8 +67,8 @@ class ProcessorSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class WatchdogSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class WatchdogSettings(Section):
     """``[watchdog]``: who is busy for too long."""
 
     interval: float = option(
@@ -79,8 +79,8 @@ class WatchdogSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PathSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PathSettings(Section):
     """``[paths]``: files and sockets. ``--root DIR`` puts DIR before each of them."""
 
     ipsec_conf: str = option(
@@ -112,8 +112,8 @@ class PathSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PluginSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PluginSettings(Section):
     """``[plugins]``: what loads; ``[plugins.NAME]`` is handed to the plugin of that name."""
 
     load: tuple[str, ...] = option(
@@ -133,8 +133,8 @@ class PluginSettings:
         return found if found is not None else PluginTable(prefix=("plugins", name))
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Settings(Section):
     """All settings; ``Settings()`` is what an empty file means."""
 
     charon: ProcessSettings = section(ProcessSettings, "The daemon as a process")

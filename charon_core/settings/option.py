@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, field, fields
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import MISSING, Field, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +35,30 @@ class Option(NamedTuple):
     keys: tuple[str, ...] = ()
     check: Callable[[Any], str | None] | None = None
     example: str = ""
+
+
+class Section:
+    """Base of the settings' dataclasses: how they compare and show themselves.
+
+    Written once here, since `dataclass` compiles these methods anew for each class, which for
+    all sections together costs 8 ms at the start of the daemon.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(
+            getattr(self, name) == getattr(other, name) for name in self.__dataclass_fields__
+        )
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    __hash__ = None  # type: ignore[assignment]
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
 
 def option(

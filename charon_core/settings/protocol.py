@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charon_core.settings import checks
-from charon_core.settings.option import option
+from charon_core.settings.option import Section, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class NetworkSettings(Section):
     """``[network]``: the IKE sockets."""
 
     port: int = option(500, "UDP port for IKE. 0: any free one.", minimum=0, maximum=65535)
@@ -61,8 +61,8 @@ class NetworkSettings:
             yield "ipv6", "expected at least one of ipv4 and ipv6 to be true, got false for both"
 
 
-@dataclass(frozen=True, slots=True)
-class IkeSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class IkeSettings(Section):
     """``[ike]``: times and limits of the protocol."""
 
     retransmit_timeout: float = option(

@@ -52,6 +52,14 @@ def test_words_of_syslog_are_those_of_the_logger() -> None:
     assert transport.choices == tuple(item.value for item in Transport)
 
 
+def test_settings_compare_and_show_themselves_by_their_keys() -> None:
+    first, second = parse_settings("[ike]\nkeep_alive = 5"), parse_settings("[ike]\nkeep_alive = 5")
+    assert first == second
+    assert first != Settings()
+    assert first.ike != first.network
+    assert "keep_alive=5.0" in repr(first)
+
+
 def test_every_field_is_a_key() -> None:
     plain = {
         f"{kind.__name__}.{field.name}"
