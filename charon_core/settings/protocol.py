@@ -28,14 +28,6 @@ class NetworkSettings(Section):
     )
     ipv4: bool = option(True, "Listen on IPv4.")
     ipv6: bool = option(True, "Listen on IPv6, where the host has it.")
-    interfaces_use: tuple[str, ...] = option(
-        (), "Interfaces whose addresses are used. Empty: all.", example='["eth0"]'
-    )
-    interfaces_ignore: tuple[str, ...] = option(
-        (),
-        "Interfaces whose addresses are not used. Counts only while interfaces_use is empty.",
-        example='["docker0"]',
-    )
     max_packet: int = option(
         10000, "Largest IKE message that is taken.", unit="bytes", minimum=1280, maximum=65535
     )
@@ -138,9 +130,6 @@ class IkeSettings(Section):
         minimum=576,
         maximum=65535,
     )
-    max_fragments: int = option(
-        64, "Fragments that one message of a peer may have.", minimum=1, maximum=65535
-    )
     spi_bits: int = option(
         0,
         "Leading bits of our IKE SPIs that are fixed, so that processes can share the load.",
@@ -148,10 +137,6 @@ class IkeSettings(Section):
         maximum=32,
     )
     spi_value: int = option(0, "The value of these bits.", minimum=0, maximum=0xFFFFFFFF)
-    hash_and_url: bool = option(
-        False, "Accept certificates by hash and URL. Fetching lets peers choose an address."
-    )
-    send_vendor_id: bool = option(False, "Send our vendor ID.")
     init_restarts: int = option(
         5,
         "How often cookies or other key exchange methods may restart an IKE_SA_INIT.",
