@@ -38,7 +38,7 @@ lint: setup ## Check style, format, types and who imports whom
 	$(say) "Types (mypy, strict)"
 	@$(BIN)/mypy
 	$(say) "Who may import whom (import-linter)"
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: setup ## Bring the code into its form
 	@$(BIN)/ruff check --fix --quiet
