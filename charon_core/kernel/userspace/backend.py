@@ -1,0 +1,379 @@
+"""The control side of the `userspace` backend: device, routes, SPIs, lifetimes, events."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from charon_core.config.child import ChildMode
+from charon_core.kernel.interface import (
+    IpsecProtocol,
+    KernelError,
+    KernelFeature,
+    KernelUnavailable,
+    PolicyDirection,
+    SaNotFound,
+)
+from charon_core.kernel.userspace.acquires import Acquires
+from charon_core.kernel.userspace.datapath import DataPath
+from charon_core.kernel.userspace.netlink import Netlink
+from charon_core.kernel.userspace.probe import probe, set_mark
+from charon_core.kernel.userspace.routes import Routes
+from charon_core.kernel.userspace.settings import UserspaceOptions
+from charon_core.kernel.userspace.spis import SpiAllocator
+from charon_core.kernel.userspace.tables import Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from charon_core.config.traffic_selector import TrafficSelector
+    from charon_core.kernel.interface import (
+        BackendContext,
+        Encapsulation,
+        KernelEvents,
+        PolicySpec,
+        SaId,
+        SaSpec,
+        SaUsage,
+    )
+    from charon_core.kernel.userspace.association import Association, InboundSa, OutboundSa
+    from charon_core.kernel.userspace.transport import EspSender
+    from charon_core.network.packet import Endpoint
+
+_CONTROL: Final = 1
+_LOOP_NAME: Final = "ESP from the TUN device"
+
+_FEATURES: Final = frozenset(
+    {
+        KernelFeature.ESP,
+        KernelFeature.TUNNEL,
+        KernelFeature.ESN,
+        KernelFeature.TFC,
+        KernelFeature.UDP_ENCAPSULATION,
+        KernelFeature.ACQUIRE,
+        KernelFeature.MAPPING,
+        KernelFeature.LIFETIME_BYTES,
+        KernelFeature.LIFETIME_PACKETS,
+        KernelFeature.UPDATE_ADDRESSES,
+    }
+)
+
+
+class UserspaceBackend:
+    """ESP in this process, over a TUN device.
+
+    Packets from the device are handled on a loop of the Processor, those from peers on the thread
+    of the receiver. Everything that they have to tell goes to a worker first, so that no IKE code
+    runs on them.
+
+    The outer header is that of the IKE socket: it says not ECN-capable (RFC 6040, compatibility
+    mode), and the DSCP is that of IKE, whatever `SaSpec.copy_dscp` wants. Path MTU is that of the
+    device, which the kernel sees to: it fragments what may be, and answers the rest.
+
+    Attributes:
+        features: What it can do.
+        tables: The SAs and policies.
+    """
+
+    name = "userspace"
+
+    def __init__(self, context: BackendContext) -> None:
+        """Make the backend; nothing is opened yet.
+
+        Raises:
+            KernelUnavailable: The settings of the backend are not valid.
+        """
+        self._context = context
+        self._log = context.log
+        try:
+            self.options = UserspaceOptions.of(context.options)
+        except (TypeError, ValueError) as error:
+            raise KernelUnavailable(f"kernel.userspace: {error}") from error
+        self.features = _FEATURES | {KernelFeature.UDP_ENCAPSULATION_ONLY}
+        self.tables = Tables(self.options.mtu)
+        self._acquires = Acquires(self._report_acquire)
+        self._spis = SpiAllocator(context.random, self.options.spi_min, self.options.spi_max)
+        # Guards the attributes below, and makes each change of an SA or a policy one step.
+        self._lock = threading.RLock()
+        self._events: KernelEvents | None = None
+        self._path: DataPath | None = None
+        self._routes: Routes | None = None
+        self._timers: dict[Association, list[Callable[[], None]]] = {}
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def probe(self) -> None:
+        """Find out whether there is a socket for ESP in UDP, and a TUN device with routes."""
+        if self._context.esp_socket is None:
+            raise KernelUnavailable(
+                "there is no IKE socket for ESP in UDP: open the NAT traversal port"
+            )
+        probe(self.options)
+
+    def start(self, events: KernelEvents) -> None:
+        """Create the device, lead packets to it and from it.
+
+        Raises:
+            KernelUnavailable, KernelError: Nothing is left behind.
+        """
+        options = self.options
+        with self._lock:
+            path = DataPath(options, self.tables, self, self._select_sender, self._log)
+            try:
+                index = path.index
+                _set_up(path, index, options.mtu)
+                if options.install_routes:
+                    self._routes = Routes(
+                        Netlink,
+                        interface=index,
+                        table=options.table,
+                        priority=options.priority,
+                        mark=options.mark,
+                    )
+                    self._routes.open()
+            except BaseException:
+                self._routes = None
+                path.close()
+                raise
+            self._events, self._path = events, path
+        if self._context.esp_socket is not None:
+            self._context.esp_socket.esp_receiver = self._receive
+        self._context.run_loop(_LOOP_NAME, path.turn, path.end_loop)
+
+    def stop(self) -> None:
+        """Close the device and take away routes and rules; SAs and policies stay in memory."""
+        if self._context.esp_socket is not None:
+            self._context.esp_socket.esp_receiver = None
+        with self._lock:
+            path, self._path = self._path, None
+            routes, self._routes = self._routes, None
+            self._events = None
+        if routes is not None:
+            for problem in routes.close():
+                self._log(_CONTROL, "removing %s", problem)
+        if path is not None:
+            path.close()
+
+    @property
+    def device(self) -> str | None:
+        """The name of the TUN device; None while stopped."""
+        path = self._path
+        return path.tun.name if path else None
+
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """Return the counters of both directions, by name."""
+        path = self._path
+        if path is None:
+            return {}
+        return {
+            "inbound": path.inbound.statistics.as_dict(),
+            "outbound": path.outbound.statistics.as_dict(),
+        }
+
+    def _receive(
+        self,
+        data: Any,
+        segment_size: int,
+        source: Endpoint,
+        local: Endpoint,  # noqa: ARG002
+    ) -> None:
+        path = self._path
+        if path is not None:
+            path.receive(data, segment_size, source)
+
+    def _select_sender(self, sa: OutboundSa) -> EspSender | None:
+        return self._context.esp_socket if sa.encapsulated else None
+
+    # -- SAs ----------------------------------------------------------------------------------
+
+    def allocate_spi(self, source: str, destination: str, protocol: IpsecProtocol) -> int:
+        """Reserve an SPI; it is unique whatever the address, since inbound SAs are found by it."""
+        spi = self._spis.allocate(self.tables.inbound)
+        if spi is None:
+            raise KernelError(
+                f"allocate {protocol.name} SPI for {source} -> {destination}",
+                "no free SPI found",
+                "widen kernel.spi_min..kernel.spi_max",
+                errno.ENOSPC,
+            )
+        return spi
+
+    def add_sa(self, spec: SaSpec) -> None:
+        """Install one SA."""
+        self._check(spec)
+        with self._lock:
+            association = self.tables.add_sa(spec)
+            if spec.inbound:
+                self._spis.release(spec.id.spi)
+            self._timers[association] = [
+                self._context.after(seconds, partial(self._expired, association, hard))
+                for seconds, hard in ((spec.soft_seconds, False), (spec.hard_seconds, True))
+                if seconds > 0
+            ]
+            path = self._path
+        self._acquires.forget(spec.reqid)
+        if path is not None:
+            path.nudge()
+
+    def _check(self, spec: SaSpec) -> None:
+        operation = f"add SA {spec.id}"
+        if spec.id.protocol is not IpsecProtocol.ESP:
+            raise KernelError(operation, "ESP in user space does not do AH")
+        if spec.mode is not ChildMode.TUNNEL:
+            raise KernelError(
+                operation,
+                f"ESP in user space does tunnel mode only, not {spec.mode.value}",
+                "set type=tunnel",
+            )
+        if spec.mark is not None or spec.if_id:
+            raise KernelError(operation, "ESP in user space knows no marks or XFRM interfaces")
+        if spec.encapsulation is None and KernelFeature.UDP_ENCAPSULATION_ONLY in self.features:
+            raise KernelError(
+                operation, "ESP in user space needs UDP encapsulation here", "set forceencaps=yes"
+            )
+
+    def update_sa(
+        self, sa: SaId, source: str, destination: str, encapsulation: Encapsulation | None
+    ) -> None:
+        """Move an SA to new addresses and ports, with all its state."""
+        if encapsulation is None and KernelFeature.UDP_ENCAPSULATION_ONLY in self.features:
+            raise KernelError(f"update SA {sa}", "ESP in user space needs UDP encapsulation here")
+        self.tables.move_sa(sa, source, destination, encapsulation)
+
+    def query_sa(self, sa: SaId) -> SaUsage:
+        """Return the counters of an SA: inner packets and their octets."""
+        return self.tables.find_sa(sa, "query").usage
+
+    def delete_sa(self, sa: SaId) -> None:
+        """Remove an SA, or the reservation of its SPI."""
+        try:
+            self._remove(sa)
+        except SaNotFound:
+            if not self._spis.release(sa.spi):
+                raise
+
+    def _remove(self, sa: SaId) -> None:
+        with self._lock:
+            association = self.tables.remove_sa(sa)
+            for cancel in self._timers.pop(association, ()):
+                cancel()
+
+    # -- policies -----------------------------------------------------------------------------
+
+    def add_policy(self, spec: PolicySpec) -> None:
+        """Install a policy; an outbound one gets its routes."""
+        outward = spec.direction is PolicyDirection.OUT
+        with self._lock:
+            if outward and self._routes is not None:
+                self._routes.add(spec)
+            old = self.tables.add_policy(spec)
+            if outward and old is not None and self._routes is not None:
+                self._routes.remove(old)
+
+    def delete_policy(self, spec: PolicySpec) -> None:
+        """Remove a policy and its routes."""
+        with self._lock:
+            old = self.tables.remove_policy(spec)
+            if old.direction is PolicyDirection.OUT and self._routes is not None:
+                self._routes.remove(old)
+
+    def query_policy(self, spec: PolicySpec) -> float | None:
+        """Return when a policy was last used."""
+        return self.tables.policy_use(spec)
+
+    def flush(self) -> None:
+        """Remove all SAs, policies, routes and reservations."""
+        with self._lock:
+            for association in self.tables.associations():
+                self._remove(association.spec.id)
+            for spec in self.tables.policies():
+                self.delete_policy(spec)
+            self._spis.clear()
+
+    # -- sockets ------------------------------------------------------------------------------
+
+    def bypass_socket(self, fd: int, family: int) -> None:
+        """Mark the packets of a socket, so that they go around the device."""
+        sock = socket.socket(family, socket.SOCK_DGRAM, fileno=os.dup(fd))
+        try:
+            set_mark(sock, self.options.mark)
+        except OSError as error:
+            raise KernelError(
+                f"mark the packets of socket {fd}",
+                os.strerror(error.errno or 0),
+                "the daemon needs CAP_NET_ADMIN",
+                error.errno or 0,
+            ) from error
+        finally:
+            sock.close()
+
+    def enable_udp_encapsulation(self, fd: int, family: int) -> None:
+        """Do nothing: the socket hands over ESP in UDP by itself."""
+
+    # -- events of the data path --------------------------------------------------------------
+
+    def acquire(self, reqid: int, packet: bytes) -> None:
+        """Take note of a packet that needs an SA."""
+        self._acquires.packet(reqid, packet)
+
+    def limit(self, sa: Association) -> None:
+        """Take note of an SA that has reached a limit of octets or packets."""
+        kind = sa.reached()
+        if kind:
+            self._expired_soon(sa, hard=kind == "hard")
+
+    def exhausted(self, sa: OutboundSa) -> None:
+        """Take note of an SA without sequence numbers: it is of no use any more."""
+        self._log(_CONTROL, "SA %s has used up its sequence numbers", sa.spec.id)
+        self._expired_soon(sa, hard=True)
+
+    def mapping(self, sa: InboundSa, new: Endpoint) -> None:
+        """Take note of a peer that sends from another endpoint."""
+        old = sa.source
+        self._tell(lambda events: events.mapping(sa.reqid, sa.spi, old, new))
+
+    def _report_acquire(
+        self, reqid: int, source: TrafficSelector, destination: TrafficSelector
+    ) -> None:
+        self._tell(lambda events: events.acquire(reqid, source, destination))
+
+    def _expired_soon(self, sa: Association, *, hard: bool) -> None:
+        self._context.after(0, partial(self._expired, sa, hard))
+
+    def _expired(self, sa: Association, hard: bool) -> None:
+        spec = sa.spec
+        if hard:
+            try:
+                self._remove(spec.id)
+            except SaNotFound:
+                return
+        events = self._events
+        if events is not None:
+            events.expire(spec.id.protocol, spec.id.spi, spec.id.destination, hard)
+
+    def _tell(self, call: Callable[[KernelEvents], None]) -> None:
+        """Report an event on a worker; the data path does not wait for it."""
+
+        def report() -> None:
+            events = self._events
+            if events is not None:
+                call(events)
+
+        self._context.after(0, report)
+
+
+def _set_up(path: DataPath, index: int, mtu: int) -> None:
+    with Netlink() as netlink:
+        try:
+            netlink.set_up(index, mtu)
+        except OSError as error:
+            raise KernelError(
+                f"bring {path.tun.name} up with MTU {mtu}",
+                os.strerror(error.errno or 0),
+                code=error.errno or 0,
+            ) from error

@@ -1,0 +1,144 @@
+"""The data path as one thing: device, both directions, and the loop that reads the device."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+from typing import TYPE_CHECKING, Final, Protocol
+
+from charon_core.kernel.userspace.inbound import Inbound, InboundEvents
+from charon_core.kernel.userspace.outbound import FRAMES_PER_DRAIN, Outbound, OutboundEvents
+from charon_core.kernel.userspace.tun import Tun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_core.kernel.userspace.association import OutboundSa
+    from charon_core.kernel.userspace.settings import UserspaceOptions
+    from charon_core.kernel.userspace.tables import Tables
+    from charon_core.kernel.userspace.transport import EspSender
+    from charon_core.kernel.userspace.types import Buffer
+    from charon_core.network.packet import Endpoint
+
+_CONTROL: Final = 1
+
+
+class DataPathEvents(InboundEvents, OutboundEvents, Protocol):
+    """What the data path has to tell; called on its threads, must return at once."""
+
+
+class DataPath:
+    """Moves packets between a TUN device and the peers, as its tables say.
+
+    `receive` is called with what comes from the peers; `turn` is one turn of the loop that reads
+    the device.
+
+    Attributes:
+        tables: The SAs and policies.
+        tun: The device.
+        inbound: From the peers to the device.
+        outbound: From the device to the peers.
+    """
+
+    def __init__(
+        self,
+        options: UserspaceOptions,
+        tables: Tables,
+        events: DataPathEvents,
+        select_sender: Callable[[OutboundSa], EspSender | None],
+        log: Callable[..., None],
+    ) -> None:
+        """Create the device.
+
+        Raises:
+            KernelUnavailable: It cannot be created.
+        """
+        self.tables = tables
+        self._log = log
+        self.tun = Tun(options.device, offloads=options.offloads)
+        self.inbound = Inbound(tables, self.tun, events, join=self.tun.offloads.tcp)
+        self.outbound = Outbound(tables, self.tun, events, select_sender)
+        # Guards the device against being closed while it is waited for.
+        self._lock = threading.Lock()
+        self._closing = False
+        self._loop_ends = threading.Event()
+        # Guards _nudge against being closed while it is written.
+        self._nudge_lock = threading.Lock()
+        self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self.tun.fd, select.POLLIN)
+        self._poll.register(self._nudge, select.POLLIN)
+        self._rows_wanted = self.tun.offloads.tcp
+        log(_CONTROL, "TUN device %s: offloads: %s", self.tun.name, self.tun.offloads)
+
+    @property
+    def index(self) -> int:
+        """The interface index of the device."""
+        return socket.if_nametoindex(self.tun.name)
+
+    def turn(self) -> None:
+        """Wait for frames, or for a nudge, and handle those that are there.
+
+        Once the data path is closed, this waits for `end_loop`.
+
+        Raises:
+            OSError: The device is gone or down.
+        """
+        with self._lock:
+            if not self._closing:
+                ready = dict(self._poll.poll())
+                if self._nudge in ready:
+                    os.eventfd_read(self._nudge)
+                    if self._rows_wanted and self.tables.inbound:
+                        self._load_rows()
+                if self.tun.fd in ready:
+                    drain = self.outbound.drain
+                    while drain() == FRAMES_PER_DRAIN and not self._closing:
+                        pass
+                return
+        self._loop_ends.wait()
+
+    def nudge(self) -> None:
+        """Let a waiting turn return, after it has looked whether there is work for it."""
+        with self._nudge_lock:
+            if self._nudge >= 0:
+                os.eventfd_write(self._nudge, 1)
+
+    def end_loop(self) -> None:
+        """Let `turn` return, now and whenever the data path is closed."""
+        self._loop_ends.set()
+        self.nudge()
+
+    def receive(self, data: Buffer, segment_size: int, source: Endpoint | None) -> None:
+        """Take ESP packets from a peer; see `Inbound.receive`."""
+        if not self._closing:
+            self.inbound.receive(data, segment_size, source)
+
+    def close(self) -> None:
+        """Remove the device."""
+        self._closing = True
+        self.nudge()
+        with self._lock, self.inbound.lock, self.outbound.lock, self._nudge_lock:
+            self.tun.close()
+            if self._nudge >= 0:
+                os.close(self._nudge)
+                self._nudge = -1
+
+    def _load_rows(self) -> None:
+        """Load the fast way, on this loop's thread since it takes a tenth of a second."""
+        self._rows_wanted = False
+        try:
+            from charon_core.kernel.userspace.rows_in import RowOpener
+            from charon_core.kernel.userspace.rows_out import RowSealer
+        except ImportError as error:
+            self._log(
+                _CONTROL,
+                "ESP in user space goes on without numpy, at half the speed: %s; "
+                "install charon-core[fast]",
+                error,
+            )
+            return
+        self.outbound.row_sealer = RowSealer()
+        self.inbound.row_opener = RowOpener()

@@ -1,0 +1,193 @@
+"""From the TUN device to the peer: policy, segmentation, sealing, sending."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from charon_core.kernel.userspace.flow import flow_key, packet_length
+from charon_core.kernel.userspace.segment import (
+    MalformedFrame,
+    SuperPacket,
+    complete_checksum,
+)
+from charon_core.kernel.userspace.statistics import Statistics
+from charon_core.kernel.userspace.tables import NO_SA
+from charon_core.kernel.userspace.transport import Train
+from charon_core.kernel.userspace.tun import (
+    FRAME_LIMIT,
+    GSO_NONE,
+    VNET_HEADER,
+    VNET_NEEDS_CHECKSUM,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_core.kernel.userspace.association import Association, OutboundSa
+    from charon_core.kernel.userspace.rows_out import RowSealer
+    from charon_core.kernel.userspace.tables import Tables, Verdict
+    from charon_core.kernel.userspace.transport import EspSender
+    from charon_core.kernel.userspace.types import Buffer
+
+FRAMES_PER_DRAIN: Final = 64
+"""Frames that are read before the loop looks at its surroundings again."""
+
+_SEGMENTS_MINIMUM: Final = 3
+"""Below so many segments a super-packet is cut as fast without numpy."""
+
+
+class FrameSource(Protocol):
+    """What frames are read from: a `Tun`, or a test."""
+
+    header_length: int
+
+    def read_into(self, buffer: bytearray, /) -> int:
+        """Read one frame; 0 when there is none."""
+
+
+class OutboundEvents(Protocol):
+    """What the outbound side has to tell."""
+
+    def acquire(self, reqid: int, packet: bytes) -> None:
+        """A packet needs an SA that does not exist."""
+
+    def limit(self, sa: Association) -> None:
+        """An SA has reached a limit of octets or packets."""
+
+    def exhausted(self, sa: OutboundSa) -> None:
+        """An SA has no sequence number left."""
+
+
+class Outbound:
+    """Sends what the device gives.
+
+    Attributes:
+        statistics: Its counters.
+        row_sealer: The fast way for super-packets, once it is loaded.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        source: FrameSource,
+        events: OutboundEvents,
+        select_sender: Callable[[OutboundSa], EspSender | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read from ``source``, send by what ``select_sender`` gives for an SA."""
+        self._tables = tables
+        self._source = source
+        self._events = events
+        self._select_sender = select_sender
+        self._clock = clock
+        self.statistics = Statistics()
+        self.row_sealer: RowSealer | None = None
+        self._buffer = bytearray(VNET_HEADER.size + FRAME_LIMIT)
+        self._view = memoryview(self._buffer)
+        self._train = Train(self._send)
+        # Guards the buffers: one thread at a time drains.
+        self.lock = threading.Lock()
+
+    def drain(self, limit: int = FRAMES_PER_DRAIN) -> int:
+        """Handle the frames that are there, at most ``limit``; return how many there were.
+
+        Raises:
+            OSError: The device is gone or down.
+        """
+        read, buffer = self._source.read_into, self._buffer
+        with self.lock:
+            frames = 0
+            try:
+                while frames < limit:
+                    length = read(buffer)
+                    if not length:
+                        break
+                    frames += 1
+                    self._frame(length)
+            finally:
+                self._train.flush()
+            return frames
+
+    def _frame(self, length: int) -> None:
+        kind, flags, size, start, offset = GSO_NONE, 0, 0, 0, 0
+        header = self._source.header_length
+        if header:
+            if length < header:
+                self.statistics.drop_malformed += 1
+                return
+            flags, kind, _, size, start, offset = VNET_HEADER.unpack_from(self._buffer)
+        packet = self._view[header:length]
+        if packet_length(packet) == 0:
+            self.statistics.drop_malformed += 1
+            return
+        key = flow_key(packet)
+        verdict = self._tables.flows.get(key) or self._tables.verdict(key, packet)
+        sa = verdict.sa
+        if verdict.policy is not None:
+            verdict.policy.last_use = self._clock()
+        if sa is None:
+            self._refuse(verdict, packet)
+            return
+        try:
+            if kind != GSO_NONE:
+                self._super_packet(sa, SuperPacket(packet, kind, size, start))
+            else:
+                if flags & VNET_NEEDS_CHECKSUM:
+                    complete_checksum(packet, start, offset)
+                self._packet(sa, packet)
+        except MalformedFrame:
+            self.statistics.drop_malformed += 1
+
+    def _refuse(self, verdict: Verdict, packet: memoryview) -> None:
+        statistics = self.statistics
+        setattr(statistics, verdict.reason, getattr(statistics, verdict.reason) + 1)
+        if verdict.reason == NO_SA and verdict.policy is not None:
+            self._events.acquire(verdict.policy.reqid, bytes(packet))
+
+    def _packet(self, sa: OutboundSa, packet: Buffer) -> None:
+        sequence = sa.take(1)
+        if not sequence:
+            self._exhausted(sa, 1)
+            return
+        self._train.add(sa, sa.seal(sequence, packet))
+        self._account(sa, 1, len(packet))
+
+    def _super_packet(self, sa: OutboundSa, packet: SuperPacket) -> None:
+        count = packet.count
+        first = sa.take(count)
+        if not first:
+            self._exhausted(sa, count)
+            return
+        sealer = self.row_sealer
+        if sealer is not None and count >= _SEGMENTS_MINIMUM and sa.padded_to == 0:
+            self._train.flush()
+            sealer.seal(sa, packet, first, self._send)
+        else:
+            for sequence, segment in enumerate(packet, first):
+                self._train.add(sa, sa.seal(sequence, segment))
+        self.statistics.super_packets += 1
+        self._account(sa, count, count * len(packet.header) + len(packet.payload))
+
+    def _account(self, sa: OutboundSa, packets: int, octets: int) -> None:
+        self.statistics.packets += packets
+        self.statistics.octets += octets
+        if sa.account(packets, octets, self._clock()):
+            self._events.limit(sa)
+
+    def _exhausted(self, sa: OutboundSa, packets: int) -> None:
+        self.statistics.drop_exhausted += packets
+        if not sa.exhausted_reported:
+            sa.exhausted_reported = True
+            self._events.exhausted(sa)
+
+    def _send(self, sa: OutboundSa, buffer: Buffer, size: int, packets: int) -> None:
+        sender = self._select_sender(sa)
+        try:
+            if sender is None:
+                raise OSError
+            sender.send_esp(buffer, size if packets > 1 else 0, sa.source, sa.destination)
+        except OSError:
+            # Loss stays loss: what the kernel does not take now is not kept.
+            self.statistics.drop_send += packets

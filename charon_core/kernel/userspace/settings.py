@@ -1,0 +1,58 @@
+"""What the `userspace` backend can be told, from ``[kernel.userspace]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+from charon_core.kernel.interface import (
+    BYPASS_MARK,
+    ROUTE_TABLE,
+    RULE_PRIORITY,
+    SPI_MAXIMUM,
+    SPI_MINIMUM,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserspaceOptions:
+    """Settings of the backend.
+
+    Raises:
+        ValueError: A value that cannot be.
+    """
+
+    device: str = "ipsec%d"
+    """Name of the TUN device; ``%d`` is the first free number."""
+    mtu: int = 1400
+    """MTU of the device. 1400 leaves room for every algorithm in ESP in UDP over IPv4 (up to 92
+    octets) on a path of 1500, and for all but AES-CBC with HMAC-SHA2-384 or -512 over IPv6."""
+    offloads: bool = True
+    """Use segmentation offloads of the device, and numpy to serve them."""
+    raw_esp: bool = True
+    """Send and take plain ESP (protocol 50) where there is no NAT and we may."""
+    install_routes: bool = True
+    """Lead protected traffic into the device; without it, that is left to the administrator."""
+    table: int = ROUTE_TABLE
+    priority: int = RULE_PRIORITY
+    mark: int = BYPASS_MARK
+    """Mark of packets that do not see the table: those of the IKE socket."""
+    spi_min: int = SPI_MINIMUM
+    spi_max: int = SPI_MAXIMUM
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.device.encode()) < 16 or "/" in self.device:
+            raise ValueError(f"device must be an interface name of 1 to 15 octets, {self.device!r}")
+        if not 576 <= self.mtu <= 65535:
+            raise ValueError(f"mtu must be in 576..65535, got {self.mtu}")
+        if not 0xFF < self.spi_min <= self.spi_max <= 0xFFFFFFFF:
+            raise ValueError(f"no SPI is in {self.spi_min:#x}..{self.spi_max:#x}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Take what is known from a table of settings; further keys are somebody else's."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{key: value for key, value in options.items() if key in known})
