@@ -232,6 +232,8 @@ class Driver:
         self.after(0.5, self.finish)
 
     def finish(self):
+        import sys
+        print("modules: " + " ".join(sys.modules))
         states = {item.name: (item.state.value, item.reason) for item in self.daemon.plugins()}
         print("states: " + json.dumps(states), flush=True)
         self.daemon.stop()
@@ -305,6 +307,7 @@ class Run:
     code: int
     output: str
     states: dict[str, tuple[str, str]]
+    modules: set[str]
 
 
 @pytest.fixture(scope="module")
@@ -319,11 +322,25 @@ def daemon(extended: Environment, tmp_path_factory: pytest.TempPathFactory) -> R
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     output = done.stdout + done.stderr
     found = re.search(r"^states: (.*)$", output, re.MULTILINE)
-    return Run(done.returncode, output, json.loads(found[1]) if found else {})
+    modules = re.search(r"^modules: (.*)$", output, re.MULTILINE)
+    return Run(
+        done.returncode,
+        output,
+        json.loads(found[1]) if found else {},
+        set(modules[1].split()) if modules else set(),
+    )
 
 
 def test_a_daemon_with_faulty_plugins_goes_on_and_stops_in_order(daemon: Run) -> None:
     assert daemon.code == 0, daemon.output
+
+
+def test_a_daemon_starts_without_heavy_libraries(daemon: Run) -> None:
+    """They would take most of the 0.4 s in which the control socket has to answer."""
+    heavy = {"click", "rich", "pyroute2", "numpy", "scapy", "importlib.metadata", "asyncio"}
+    heavy |= {"cryptography.x509", "email", "logging", "sqlalchemy", "lxml"}
+    assert "charon_core.daemon" in daemon.modules
+    assert heavy & daemon.modules == set()
 
 
 def test_the_listener_of_a_third_party_plugin_is_called(daemon: Run) -> None:
