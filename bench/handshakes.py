@@ -128,6 +128,7 @@ conn load
         self._process = subprocess.Popen(
             [str(_BIN / "charon"), "run", "--root", str(self.root)],
             stdout=subprocess.DEVNULL,
+            env=_ENVIRONMENT,
         )
         control = str(self.root / "var/run/charon.ctl")
         while time.monotonic() < begun + _READY_WITHIN:
@@ -168,6 +169,11 @@ conn load
                 self._process.wait()
         shutil.rmtree(self.root, ignore_errors=True)
 
+
+# Users have their bytecode compiled once, whatever the shell of who measures says.
+_ENVIRONMENT: Final = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
 
 # A stroke message of type 8 (status) without a name: length, type, verbosity, empty body.
 _STATUS: Final = (

@@ -7,6 +7,7 @@ receiver; plugins loaded; privileges dropped; threads started; pid file. Stop is
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
 import time
@@ -333,6 +334,7 @@ class Daemon:
         if self._settings.watchdog.interval:
             watchdog.start(self.scheduler, self._settings.watchdog.interval)
         self._stop.callback(self._stop_threads, watchdog)
+        _settle_garbage_collector()
         self.processor.start()
 
     # -- while it runs ------------------------------------------------------------------------
@@ -426,6 +428,16 @@ def run(settings: Settings, paths: Paths, overrides: Overrides) -> int:
     daemon.bus.log(Group.DMN, Level.CONTROL, "received %s", signal_name)
     daemon.stop()
     return ExitCode.OK
+
+
+def _settle_garbage_collector() -> None:
+    """Leave what was loaded at start out of collections, and collect less often.
+
+    What a handshake allocates is freed by reference counts, or lives as long as the IKE_SA;
+    looking through it at every few hundred objects costs up to a third of the handshake.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _by_priority(numbers: object) -> dict[Priority, int]:

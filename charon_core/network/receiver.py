@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol
 
 from charon_core.bus import Group, Level
+from charon_core.encoding.chain import GENERIC_HEADER
 from charon_core.encoding.errors import ParseError
-from charon_core.encoding.header import MAJOR_VERSION, NO_SPI, Header
-from charon_core.encoding.message import Message
-from charon_core.encoding.payloads import Notify
-from charon_core.encoding.registry import ExchangeType, NotifyType
+from charon_core.encoding.header import (
+    FLAG_RESPONSE,
+    HEADER_LAYOUT,
+    HEADER_LENGTH,
+    MAJOR_VERSION,
+    NO_SPI,
+    Header,
+)
+from charon_core.encoding.registry import ExchangeType, NotifyType, PayloadType
 from charon_core.network.cookie import CookieJar, read_init_request
 from charon_core.network.rate import RateLimit
 
@@ -35,6 +42,13 @@ LOG_LINES: Final = 1.0
 
 LOG_BURST: Final = 10.0
 
+_NOTIFY_HEADER: Final = Struct("!BBH")
+"""Protocol, SPI size and type of a notify without SPI (RFC 7296 section 3.10)."""
+
+# A lookup of an enum member costs as much as the rest of a comparison.
+_NOTIFY: Final = int(PayloadType.NOTIFY)
+_COOKIE: Final = int(NotifyType.COOKIE)
+_INVALID_MAJOR_VERSION: Final = int(NotifyType.INVALID_MAJOR_VERSION)
 _IKE_SA_INIT: Final = int(ExchangeType.IKE_SA_INIT)
 _BEFORE_RESPONDER_SPI: Final = frozenset({
     _IKE_SA_INIT, int(ExchangeType.IKE_SESSION_RESUME),
@@ -194,16 +208,6 @@ class Receiver:
 
     def _pass(self, packet: Packet, header: Header) -> None:
         self.counters.dispatched += 1
-        # Not earlier: a flood that is dropped or answered with cookies leaves no line a packet.
-        if self._bus.wants(Group.NET, Level.CONTROL):
-            self._bus.log(
-                Group.NET,
-                Level.CONTROL,
-                "received packet: from %s to %s (%d bytes)",
-                packet.source,
-                packet.destination,
-                len(packet.data),
-            )
         self._dispatch(packet, header)
 
     def _drop_malformed(self, packet: Packet, reason: str) -> None:
@@ -226,7 +230,7 @@ class Receiver:
             and not header.is_response
             and self._version_notifies.allow()
         ):
-            self._answer(packet, header, Notify.of(NotifyType.INVALID_MAJOR_VERSION))
+            self._answer(packet, header, _INVALID_MAJOR_VERSION)
 
     # -- limits for new IKE_SAs --
 
@@ -296,23 +300,31 @@ class Receiver:
             self.counters.cookies_wrong += 1
         self.counters.cookies_sent += 1
         cookie = self._cookies.make(request.nonce, host, spi)
-        self._answer(packet, header, Notify.of(NotifyType.COOKIE, cookie))
+        self._answer(packet, header, _COOKIE, cookie)
         return False
 
     # -- answers and lines --
 
-    def _answer(self, packet: Packet, header: Header, notify: Notify) -> None:
+    def _answer(self, packet: Packet, header: Header, kind: int, data: bytes = b"") -> None:
         """Answer an IKE_SA_INIT request with a notify and without any state."""
-        message = Message(
-            header.initiator_spi,
-            header.responder_spi,
-            header.exchange,
-            is_initiator=False,
-            is_response=True,
-            message_id=header.message_id,
-            payloads=(notify,),
-        )
-        self._sender.send(packet.reply(message.encode()), quiet=True)
+        # Packed in one go instead of through `Message`: in a flood this is a third of the work.
+        size = GENERIC_HEADER.size + _NOTIFY_HEADER.size + len(data)
+        answer = b"".join((
+            HEADER_LAYOUT.pack(
+                header.initiator_spi,
+                header.responder_spi,
+                _NOTIFY,
+                MAJOR_VERSION << 4,
+                header.exchange,
+                FLAG_RESPONSE,
+                header.message_id,
+                HEADER_LENGTH + size,
+            ),
+            GENERIC_HEADER.pack(0, 0, size),
+            _NOTIFY_HEADER.pack(0, 0, kind),
+            data,
+        ))  # fmt: skip
+        self._sender.send(packet.reply(answer), quiet=True)
 
     def _drop(self, packet: Packet, kind: str, reason: str) -> None:
         """Say that a packet is dropped, but not more often than is of use."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from charon_core.encoding.registry import EsnId, TransformType
 from charon_core.sa.state import IkeState
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class ChildSaSnapshot:
     spi_in: int
     spi_out: int
     proposal: str
-    """Algorithms, without the protocol in front."""
+    """Algorithms, without the protocol in front; ESN is named where it is in use."""
     bytes_in: int
     packets_in: int
     idle_in: float | None
@@ -126,7 +127,7 @@ def _child(child: ChildSa, now: float) -> ChildSaSnapshot:
         udp_encap=child.encapsulated,
         spi_in=child.local_spi,
         spi_out=child.remote_spi,
-        proposal=child.proposal.algorithms() if child.proposal is not None else "",
+        proposal=_child_algorithms(child),
         bytes_in=inbound.bytes,
         packets_in=inbound.packets,
         idle_in=_since(inbound.last_use, now),
@@ -139,6 +140,15 @@ def _child(child: ChildSa, now: float) -> ChildSaSnapshot:
         local_ts=child.local_ts,
         remote_ts=child.remote_ts,
     )
+
+
+def _child_algorithms(child: ChildSa) -> str:
+    """Return cipher, integrity, key exchange, and ESN where sequence numbers are extended."""
+    if child.proposal is None:
+        return ""
+    esn = child.proposal.first(TransformType.ESN)
+    names = child.proposal.without(frozenset({TransformType.ESN})).algorithms()
+    return f"{names}/ESN" if esn is not None and esn.id == EsnId.ESN else names
 
 
 def _until(moment: float | None, now: float) -> float | None:

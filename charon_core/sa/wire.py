@@ -174,9 +174,5 @@ def send(ike: IkeSa, datagrams: list[bytes]) -> None:
     """Hand datagrams to the network."""
     dscp = ike.ike_config.dscp if ike.ike_config is not None else 0
     for data in datagrams:
-        ike.log(
-            Group.NET, Level.CONTROL, "sending packet: from %s to %s (%d bytes)",
-            ike.local, ike.remote, len(data),
-        )  # fmt: skip
         ike.env.send(Packet(ike.local, ike.remote, data, dscp))
     ike.last_outbound = ike.env.clock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from functools import cache
 
 from cryptography import x509
@@ -15,8 +15,8 @@ from charon_core.credentials.certificates import Certificate
 from charon_core.credentials.keys import PrivateKey
 from tests.exchange.world import EPOCH
 
-DAY = datetime.timedelta(days=1)
-NOW = datetime.datetime.fromtimestamp(EPOCH, datetime.UTC)
+DAY = dt.timedelta(days=1)
+NOW = dt.fromtimestamp(EPOCH, dt.UTC)
 
 MAKERS = {
     "rsa2048": lambda: rsa.generate_private_key(65537, 2048),
@@ -74,8 +74,8 @@ class Authority:
         name: str,
         kind: str = "ecdsa256",
         *,
-        begins: datetime.datetime = NOW - DAY,
-        ends: datetime.datetime = NOW + 365 * DAY,
+        begins: dt.datetime = NOW - DAY,
+        ends: dt.datetime = NOW + 365 * DAY,
         padding: int = 0,
     ) -> tuple[Certificate, PrivateKey]:
         """Issue a certificate for a DNS name; `padding` octets make it large."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from charon_core.config.identification import Identification
 from charon_core.config.peer import AuthClass, AuthConfig, SendCert
+from charon_core.credentials.keys import PublicKey
 from charon_core.encoding.message import Message, open_message, seal_message
 from charon_core.encoding.payloads import Authentication, Certificate, CertificateRequest
 from charon_core.encoding.registry import AuthMethod
-from charon_core.credentials.keys import PublicKey
-from charon_core.network.packet import Packet
 from tests.exchange.pki import DAY, NOW, Authority, key, spki
 from tests.exchange.world import Host, World, auth, connection, share_secret, tunnel
+
+if TYPE_CHECKING:
+    from charon_core.network.packet import Packet
 
 MOON, SUN = "moon.example.org", "sun.example.org"
 

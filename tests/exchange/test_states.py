@@ -217,6 +217,7 @@ def test_a_plain_message_is_never_taken_for_a_protected_one() -> None:
     data=st.binary(max_size=64),
 )
 def test_any_message_in_any_state(
+    *,
     exchange: int,
     message_id: int,
     response: bool,

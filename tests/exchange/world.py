@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from charon_core.attributes.manager import AttributeManager
 from charon_core.bus import Group, Level, LogRecord
@@ -33,10 +33,14 @@ from charon_core.kernel.manager import KernelInterface
 from charon_core.kernel.null import NullBackend
 from charon_core.network.packet import Endpoint, Packet
 from charon_core.sa.environment import Environment, TimerKind
-from charon_core.sa.ike_sa import IkeSa
 from charon_core.sa.jobs import ProcessMessage, TimerDue
 from charon_core.sa.manager import IkeSaManager
 from charon_core.sa.parameters import IkeParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from charon_core.sa.ike_sa import IkeSa
 
 PSK = b"correct horse battery staple"
 IKE_PROPOSAL = "aes128gcm16-prfsha256-x25519!"
@@ -158,7 +162,7 @@ class Host:
             clock=lambda: world.now,
             wall_clock=lambda: EPOCH + world.now,
             local_port=lambda natt: 4500 if natt else 500,
-            new_spi=lambda: self.manager.new_spi(),
+            new_spi=lambda: self.manager.new_spi(),  # noqa: PLW0108 - it is made below
             remote_endpoint=lambda config: Endpoint(config.remote[0], config.remote_port),
             child_ids=itertools.count(1),
         )
