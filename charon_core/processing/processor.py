@@ -196,9 +196,10 @@ class Processor:
     ) -> Loop:
         """Run ``body`` again and again on a thread of its own until the processor stops.
 
-        It begins when the processor is started, or at once if that was before. The body waits for something, handles it and returns. It is a CRITICAL worker, in addition
-        to those for jobs, so that a loop never takes a worker from them. A body that raises is
-        reported and run again, after a pause that grows while it goes on raising.
+        It begins when the processor is started, or at once if that was before. The body waits for
+        something, handles it and returns. It is a CRITICAL worker, in addition to those for jobs,
+        so that a loop never takes a worker from them. A body that raises is reported and run
+        again, after a pause that grows while it goes on raising.
 
         Args:
             name: How logs call the loop.
