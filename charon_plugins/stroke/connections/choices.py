@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from charon_core.config.child import (
@@ -108,9 +109,15 @@ def proposals(key: str, text: str | None, protocol: ProtocolId) -> tuple[Proposa
         SettingError: an algorithm is unknown, or one is missing.
     """
     try:
-        return parse_proposals(text or "", protocol)
+        return _parsed(text or "", protocol)
     except ProposalError as error:
         raise SettingError(key, text, f"expected proposals: {error}") from None
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str, protocol: ProtocolId) -> tuple[Proposal, ...]:
+    """Parse proposals once for the many connections that have the same ones."""
+    return parse_proposals(text, protocol)
 
 
 def addresses(side: Side) -> tuple[str, ...]:
