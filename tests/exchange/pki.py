@@ -16,7 +16,7 @@ from charon_core.credentials.keys import PrivateKey
 from tests.exchange.world import EPOCH
 
 DAY = dt.timedelta(days=1)
-NOW = dt.fromtimestamp(EPOCH, dt.UTC)
+NOW = dt.datetime.fromtimestamp(EPOCH, dt.UTC)
 
 MAKERS = {
     "rsa2048": lambda: rsa.generate_private_key(65537, 2048),
