@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import threading
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from charon_core.processing.job import Priority
 from charon_core.processing.loop import Loop
 from charon_core.processing.metrics import BusyJob, ProcessorMetrics
+from charon_core.processing.worker import Worker, default_reserved, lowest_priorities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,38 +35,8 @@ PATIENCE = 0.002
 """Seconds without a job begun after which a waiting one is given to a further worker."""
 
 
-class _Worker:
-    """One thread of the pool and what it is doing."""
-
-    __slots__ = (
-        "executed", "idle", "job", "priority", "queues", "serial", "since", "thread", "wakeup",
-    )  # fmt: skip
-
-    def __init__(self, queues: tuple[deque[Job], ...], idle: list[_Worker]) -> None:
-        """Create a worker that takes jobs from ``queues`` and waits in ``idle``."""
-        self.queues = queues
-        self.idle = idle
-        # A bare lock as a binary semaphore is the cheapest way to make one chosen thread wait:
-        # a Condition allocates such a lock for each wait, and notifies under a second one.
-        self.wakeup = threading.Lock()
-        self.wakeup.acquire()
-        self.job: Job | None = None
-        self.priority = 0
-        self.since = 0.0
-        self.serial = 0
-        self.executed = 0
-        self.thread: threading.Thread | None = None
-
-
-def default_reserved(threads: int) -> dict[Priority, int]:
-    """Return how many of so many workers are kept free for each priority.
-
-    Of 16: one for CRITICAL, one for HIGH and above, four for MEDIUM and above, so that LOW jobs
-    can occupy ten workers at most and MEDIUM ones fourteen.
-    """
-    if threads < 3:
-        return {}
-    return {Priority.CRITICAL: 1, Priority.HIGH: 1, Priority.MEDIUM: (threads - 2) * 2 // 7}
+REFUSAL_INTERVAL = 10.0
+"""Seconds in which a refused job is told once."""
 
 
 class Processor:
@@ -93,6 +65,7 @@ class Processor:
         reserved: Mapping[Priority, int] | None = None,
         limits: Mapping[Priority, int] | None = None,
         on_failure: Callable[[Job, BaseException], None] | None = None,
+        on_refusal: Callable[[Job, int], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,6 +76,8 @@ class Processor:
             reserved: Workers kept free for each priority; `default_reserved` if None.
             limits: Largest number of waiting jobs a priority; `DEFAULT_LIMITS` where absent.
             on_failure: Told of each job that raised, and with what.
+            on_refusal: Told of a job that was refused since its queue is full, and how many of its
+                priority were so far; every `REFUSAL_INTERVAL` seconds at most.
             on_notice: Told in a line of text when a loop begins or ends, or jobs are discarded.
             clock: Monotonic seconds.
 
@@ -120,35 +95,32 @@ class Processor:
             (limits or {}).get(priority, DEFAULT_LIMITS[priority]) for priority in Priority
         )
         self._on_failure = on_failure
+        self._on_refusal = on_refusal
         self._on_notice = on_notice
         self._clock = clock
         self._queues: tuple[deque[Job], ...] = tuple(deque() for _ in Priority)
         # Idle workers by the lowest priority that they take.
-        self._idle: tuple[list[_Worker], ...] = tuple([] for _ in Priority)
+        self._idle: tuple[list[Worker], ...] = tuple([] for _ in Priority)
         self._workers = [
-            _Worker(self._queues[: lowest + 1], self._idle[lowest])
-            for lowest in self._lowest_priorities(threads, reserve)
+            Worker(self._queues[: lowest + 1], self._idle[lowest])
+            for lowest in lowest_priorities(threads, reserve)
         ]
         # Where to look for a worker for a job of a priority, the least reserved ones first.
         self._takers = tuple(
             self._idle[: priority - 1 if priority else None : -1] for priority in Priority
         )
-        self._waking: _Worker | None = None
-        self._lookout: _Worker | None = None
+        self._waking: Worker | None = None
+        self._lookout: Worker | None = None
         self._last_begin = 0.0
         self._serials = itertools.count(1)
         self._stopping = False
-        # Guards the four below.
+        # Guards the five below.
         self._lock = threading.Lock()
         self._dropped = [0] * len(Priority)
+        self._next_refusal = -math.inf
         self._failed = 0
         self._loops: list[Loop] = []
         self._started = False
-
-    @staticmethod
-    def _lowest_priorities(threads: int, reserved: Mapping[Priority, int]) -> list[Priority]:
-        lowest = [p for p in Priority if p is not Priority.LOW for _ in range(reserved.get(p, 0))]
-        return lowest + [Priority.LOW] * (threads - len(lowest))
 
     def start(self) -> None:
         """Create the workers and begin the loops. Both wait for this, whenever they came.
@@ -181,8 +153,7 @@ class Processor:
         priority = job.priority
         queue = self._queues[priority]
         if self._stopping or len(queue) >= self._limits[priority]:
-            with self._lock:
-                self._dropped[priority] += 1
+            self._refuse(job, priority)
             return False
         queue.append(job)
         if priority <= Priority.HIGH:
@@ -309,7 +280,7 @@ class Processor:
         if discarded:
             self._notice(f"{discarded} waiting jobs discarded by the stop")
 
-    def _pop_idle(self, priority: int) -> _Worker | None:
+    def _pop_idle(self, priority: int) -> Worker | None:
         """Take a worker for a job of ``priority`` out of the idle lists."""
         for idle in self._takers[priority]:
             try:
@@ -343,7 +314,7 @@ class Processor:
             if self._queues[priority] and self._waking is None and self._lookout is None:
                 self._wake_if_needed(priority)
 
-    def _work(self, worker: _Worker) -> None:
+    def _work(self, worker: Worker) -> None:
         """Take and run jobs until the processor stops: the life of a worker thread."""
         queues, idle, wait = worker.queues, worker.idle, worker.wakeup.acquire
         while not self._stopping:
@@ -373,7 +344,7 @@ class Processor:
                 # While we were waking or looking out nobody was woken for jobs beyond our reach.
                 self._wake_for_waiting(len(queues))
 
-    def _run(self, worker: _Worker, job: Job, priority: int) -> None:
+    def _run(self, worker: Worker, job: Job, priority: int) -> None:
         self._wake_for_waiting(Priority.MEDIUM)
         self._last_begin = worker.since = self._clock()
         worker.serial = next(self._serials)
@@ -386,13 +357,25 @@ class Processor:
         worker.job = None
         worker.executed += 1
 
-    def _look_out(self, worker: _Worker) -> None:
+    def _look_out(self, worker: Worker) -> None:
         """Wait until jobs wait that nobody begins, or until none wait any more."""
         seen = 0.0
         while not self._stopping and any(worker.queues) and seen != self._last_begin:
             seen = self._last_begin
             worker.wakeup.acquire(timeout=PATIENCE)
         self._lookout = None
+
+    def _refuse(self, job: Job, priority: int) -> None:
+        now = self._clock()
+        with self._lock:
+            self._dropped[priority] += 1
+            number = self._dropped[priority]
+            tell = not self._stopping and now >= self._next_refusal
+            if tell:
+                self._next_refusal = now + REFUSAL_INTERVAL
+        if tell and self._on_refusal is not None:
+            with contextlib.suppress(Exception):
+                self._on_refusal(job, number)
 
     def _report_failure(self, job: Job, error: BaseException) -> None:
         with self._lock:

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from charon_core.processing.job import CallbackJob, Job, Priority
-from charon_core.processing.processor import DEFAULT_LIMITS, Processor, default_reserved
+from charon_core.processing.processor import DEFAULT_LIMITS, REFUSAL_INTERVAL, Processor
+from charon_core.processing.worker import default_reserved
 
 SOON = 10.0
 """Seconds after which something that has to happen is given up on."""
@@ -154,6 +155,26 @@ def test_a_full_queue_refuses_and_counts(pool):
     assert metrics.queued == (0, 1, 3, 0)
     assert metrics.dropped == (0, 0, 2, 0)
     assert processor.load == 4
+
+
+def test_refused_jobs_are_told_once_in_a_while(pool):
+    now, told = [0.0], []
+    processor = pool(
+        start=False,
+        limits={Priority.MEDIUM: 1},
+        on_refusal=lambda job, number: told.append((str(job), number)),
+        clock=lambda: now[0],
+    )
+    for _ in range(6):
+        processor.queue(CallbackJob("message", lambda: None))
+    assert told == [("message", 1)]
+    now[0] += REFUSAL_INTERVAL
+    processor.queue(CallbackJob("later", lambda: None))
+    assert told == [("message", 1), ("later", 6)]
+    processor.stop(SOON)
+    now[0] += REFUSAL_INTERVAL
+    processor.queue(CallbackJob("after the stop", lambda: None))
+    assert len(told) == 2
 
 
 def test_every_priority_is_bounded_by_default():
