@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -20,9 +19,7 @@ from charon_core.kernel.interface import (
 )
 from charon_core.kernel.userspace.acquires import Acquires
 from charon_core.kernel.userspace.datapath import DataPath
-from charon_core.kernel.userspace.netlink import Netlink
-from charon_core.kernel.userspace.probe import probe, set_mark
-from charon_core.kernel.userspace.routes import Routes
+from charon_core.kernel.userspace.host import Host
 from charon_core.kernel.userspace.settings import UserspaceOptions
 from charon_core.kernel.userspace.spis import SpiAllocator
 from charon_core.kernel.userspace.tables import Tables
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
         SaUsage,
     )
     from charon_core.kernel.userspace.association import Association, InboundSa, OutboundSa
+    from charon_core.kernel.userspace.routes import Routes
     from charon_core.kernel.userspace.transport import EspSender
     from charon_core.network.packet import Endpoint
 
@@ -82,12 +80,17 @@ class UserspaceBackend:
 
     name = "userspace"
 
-    def __init__(self, context: BackendContext) -> None:
+    def __init__(self, context: BackendContext, host: Host | None = None) -> None:
         """Make the backend; nothing is opened yet.
+
+        Args:
+            context: What it is given by the daemon.
+            host: The system's side: devices, routes, marks; None for the real one.
 
         Raises:
             KernelUnavailable: The settings of the backend are not valid.
         """
+        self._host = host or Host()
         self._context = context
         self._log = context.log
         try:
@@ -113,7 +116,7 @@ class UserspaceBackend:
             raise KernelUnavailable(
                 "there is no IKE socket for ESP in UDP: open the NAT traversal port"
             )
-        probe(self.options)
+        self._host.probe(self.options)
 
     def start(self, events: KernelEvents) -> None:
         """Create the device, lead packets to it and from it.
@@ -123,27 +126,22 @@ class UserspaceBackend:
         """
         options = self.options
         with self._lock:
-            path = DataPath(options, self.tables, self, self._select_sender, self._log)
+            device = self._host.open_device(options)
             try:
-                index = path.index
-                _set_up(path, index, options.mtu)
-                if options.install_routes:
-                    self._routes = Routes(
-                        Netlink,
-                        interface=index,
-                        table=options.table,
-                        priority=options.priority,
-                        mark=options.mark,
-                    )
-                    self._routes.open()
+                routes = self._host.open_routes(device.name, options)
             except BaseException:
-                self._routes = None
-                path.close()
+                device.close()
                 raise
-            self._events, self._path = events, path
+            path = DataPath(device, self.tables, self, self._select_sender, self._log)
+            self._events, self._path, self._routes = events, path, routes
+        self._log(_CONTROL, "TUN device %s: offloads: %s", device.name, device.offloads)
         if self._context.esp_socket is not None:
             self._context.esp_socket.esp_receiver = self._receive
-        self._context.run_loop(_LOOP_NAME, path.turn, path.end_loop)
+        try:
+            self._context.run_loop(_LOOP_NAME, path.turn, path.end_loop)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Close the device and take away routes and rules; SAs and policies stay in memory."""
@@ -163,7 +161,7 @@ class UserspaceBackend:
     def device(self) -> str | None:
         """The name of the TUN device; None while stopped."""
         path = self._path
-        return path.tun.name if path else None
+        return path.device.name if path else None
 
     def statistics(self) -> dict[str, dict[str, int]]:
         """Return the counters of both directions, by name."""
@@ -299,9 +297,8 @@ class UserspaceBackend:
 
     def bypass_socket(self, fd: int, family: int) -> None:
         """Mark the packets of a socket, so that they go around the device."""
-        sock = socket.socket(family, socket.SOCK_DGRAM, fileno=os.dup(fd))
         try:
-            set_mark(sock, self.options.mark)
+            self._host.bypass(fd, family, self.options.mark)
         except OSError as error:
             raise KernelError(
                 f"mark the packets of socket {fd}",
@@ -309,8 +306,6 @@ class UserspaceBackend:
                 "the daemon needs CAP_NET_ADMIN",
                 error.errno or 0,
             ) from error
-        finally:
-            sock.close()
 
     def enable_udp_encapsulation(self, fd: int, family: int) -> None:
         """Do nothing: the socket hands over ESP in UDP by itself."""
@@ -365,15 +360,3 @@ class UserspaceBackend:
                 call(events)
 
         self._context.after(0, report)
-
-
-def _set_up(path: DataPath, index: int, mtu: int) -> None:
-    with Netlink() as netlink:
-        try:
-            netlink.set_up(index, mtu)
-        except OSError as error:
-            raise KernelError(
-                f"bring {path.tun.name} up with MTU {mtu}",
-                os.strerror(error.errno or 0),
-                code=error.errno or 0,
-            ) from error

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
-from charon_core.kernel.userspace.inbound import Inbound, InboundEvents
-from charon_core.kernel.userspace.outbound import FRAMES_PER_DRAIN, Outbound, OutboundEvents
-from charon_core.kernel.userspace.tun import Tun
+from charon_core.kernel.userspace.inbound import FrameSink, Inbound, InboundEvents
+from charon_core.kernel.userspace.outbound import (
+    FRAMES_PER_DRAIN,
+    FrameSource,
+    Outbound,
+    OutboundEvents,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from charon_core.kernel.userspace.association import OutboundSa
-    from charon_core.kernel.userspace.settings import UserspaceOptions
     from charon_core.kernel.userspace.tables import Tables
     from charon_core.kernel.userspace.transport import EspSender
+    from charon_core.kernel.userspace.tun import Offloads
     from charon_core.kernel.userspace.types import Buffer
     from charon_core.network.packet import Endpoint
 
 _CONTROL: Final = 1
+
+
+class Device(FrameSource, FrameSink, Protocol):
+    """A TUN device, or what stands for it in a test."""
+
+    name: str
+    fd: int
+    header_length: int
+    offloads: Offloads
+
+    def close(self) -> None:
+        """Remove the device."""
 
 
 class DataPathEvents(InboundEvents, OutboundEvents, Protocol):
@@ -37,29 +52,25 @@ class DataPath:
 
     Attributes:
         tables: The SAs and policies.
-        tun: The device.
+        device: The device.
         inbound: From the peers to the device.
         outbound: From the device to the peers.
     """
 
     def __init__(
         self,
-        options: UserspaceOptions,
+        device: Device,
         tables: Tables,
         events: DataPathEvents,
         select_sender: Callable[[OutboundSa], EspSender | None],
         log: Callable[..., None],
     ) -> None:
-        """Create the device.
-
-        Raises:
-            KernelUnavailable: It cannot be created.
-        """
+        """Take over a device; `close` closes it."""
         self.tables = tables
         self._log = log
-        self.tun = Tun(options.device, offloads=options.offloads)
-        self.inbound = Inbound(tables, self.tun, events, join=self.tun.offloads.tcp)
-        self.outbound = Outbound(tables, self.tun, events, select_sender)
+        self.device = device
+        self.inbound = Inbound(tables, device, events, join=device.offloads.tcp)
+        self.outbound = Outbound(tables, device, events, select_sender)
         # Guards the device against being closed while it is waited for.
         self._lock = threading.Lock()
         self._closing = False
@@ -68,15 +79,9 @@ class DataPath:
         self._nudge_lock = threading.Lock()
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.poll()
-        self._poll.register(self.tun.fd, select.POLLIN)
+        self._poll.register(self.device.fd, select.POLLIN)
         self._poll.register(self._nudge, select.POLLIN)
-        self._rows_wanted = self.tun.offloads.tcp
-        log(_CONTROL, "TUN device %s: offloads: %s", self.tun.name, self.tun.offloads)
-
-    @property
-    def index(self) -> int:
-        """The interface index of the device."""
-        return socket.if_nametoindex(self.tun.name)
+        self._rows_wanted = device.offloads.tcp
 
     def turn(self) -> None:
         """Wait for frames, or for a nudge, and handle those that are there.
@@ -93,7 +98,7 @@ class DataPath:
                     os.eventfd_read(self._nudge)
                     if self._rows_wanted and self.tables.inbound:
                         self._load_rows()
-                if self.tun.fd in ready:
+                if self.device.fd in ready:
                     drain = self.outbound.drain
                     while drain() == FRAMES_PER_DRAIN and not self._closing:
                         pass
@@ -121,7 +126,7 @@ class DataPath:
         self._closing = True
         self.nudge()
         with self._lock, self.inbound.lock, self.outbound.lock, self._nudge_lock:
-            self.tun.close()
+            self.device.close()
             if self._nudge >= 0:
                 os.close(self._nudge)
                 self._nudge = -1
@@ -140,5 +145,5 @@ class DataPath:
                 error,
             )
             return
-        self.outbound.row_sealer = RowSealer()
+        self.outbound.use_rows(RowSealer)
         self.inbound.row_opener = RowOpener()

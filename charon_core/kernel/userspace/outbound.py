@@ -65,7 +65,6 @@ class Outbound:
 
     Attributes:
         statistics: Its counters.
-        row_sealer: The fast way for super-packets, once it is loaded.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class Outbound:
         self._select_sender = select_sender
         self._clock = clock
         self.statistics = Statistics()
-        self.row_sealer: RowSealer | None = None
+        self._row_sealer: RowSealer | None = None
         self._buffer = bytearray(VNET_HEADER.size + FRAME_LIMIT)
         self._view = memoryview(self._buffer)
         self._train = Train(self._send)
@@ -108,7 +107,13 @@ class Outbound:
                     self._frame(length)
             finally:
                 self._train.flush()
+                if self._row_sealer is not None:
+                    self._row_sealer.flush()
             return frames
+
+    def use_rows(self, sealer: type[RowSealer]) -> None:
+        """Go the fast way for super-packets from now on; it is loaded late, hence the class."""
+        self._row_sealer = sealer(self._send)
 
     def _frame(self, length: int) -> None:
         kind, flags, size, start, offset = GSO_NONE, 0, 0, 0, 0
@@ -151,6 +156,8 @@ class Outbound:
         if not sequence:
             self._exhausted(sa, 1)
             return
+        if self._row_sealer is not None:
+            self._row_sealer.flush()
         self._train.add(sa, sa.seal(sequence, packet))
         self._account(sa, 1, len(packet))
 
@@ -160,11 +167,13 @@ class Outbound:
         if not first:
             self._exhausted(sa, count)
             return
-        sealer = self.row_sealer
+        sealer = self._row_sealer
         if sealer is not None and count >= _SEGMENTS_MINIMUM and sa.padded_to == 0:
             self._train.flush()
-            sealer.seal(sa, packet, first, self._send)
+            sealer.add(sa, packet, first)
         else:
+            if sealer is not None:
+                sealer.flush()
             for sequence, segment in enumerate(packet, first):
                 self._train.add(sa, sa.seal(sequence, segment))
         self.statistics.super_packets += 1

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from charon_core.kernel.userspace.association import OutboundSa
     from charon_core.kernel.userspace.segment import SuperPacket
+    from charon_core.kernel.userspace.types import Buffer
 
 _SHAPES_LIMIT: Final = 8
 """Shapes that are kept, 130 KB each; a stream has one, a different MTU or TCP option another."""
@@ -101,7 +102,7 @@ class _Shape:
         self.plain[:, length:] = np.frombuffer(trailer, np.uint8)
         self.plain_rows = [row.data for row in self.plain]
         flat = np.zeros(rows * stride, np.uint8)
-        sealed = flat[: rows * stride].reshape(rows, stride)
+        sealed = flat.reshape(rows, stride)
         self.sealed_view = flat.data
         body = ESP_HEADER + _IV
         self.headers = [row[:ESP_HEADER].data for row in sealed]
@@ -123,9 +124,20 @@ class _Shape:
 
 
 class RowSealer:
-    """Turns super-packets into trains of ESP packets; for one thread at a time."""
+    """Turns super-packets into trains of ESP packets; for one thread at a time.
 
-    def __init__(self) -> None:
+    A train is filled across super-packets, as long as they are of one SA and one shape: the fuller
+    the trains, the less work for the peer.
+    """
+
+    def __init__(self, send: Callable[[OutboundSa, Buffer, int, int], None]) -> None:
+        """Start empty.
+
+        Args:
+            send: Called with the SA, a train, its segment size and its number of packets. The
+                train is only valid during the call.
+        """
+        self._send = send
         self._shapes: dict[tuple[int, bytes, int], _Shape] = {}
         self._count = np.arange(MAX_SEGMENTS, dtype=np.uint64)
         self._steps: dict[int, Any] = {}
@@ -136,41 +148,58 @@ class RowSealer:
         self._associated_rows = [row.data for row in associated]
         self._associated_spis = associated[:, :4]
         self._associated_numbers = associated[:, 4:].view(">u8")[:, 0]
+        # The train that is being filled: plain rows of this shape, and the number of the first.
+        self._sa: OutboundSa | None = None
+        self._filling: _Shape | None = None
+        self._rows = 0
+        self._first = 0
 
-    def seal(
-        self,
-        sa: OutboundSa,
-        packet: SuperPacket,
-        first: int,
-        send: Callable[[OutboundSa, memoryview, int, int], None],
-    ) -> None:
-        """Seal all segments of a packet and send them.
+    def add(self, sa: OutboundSa, packet: SuperPacket, first: int) -> None:
+        """Cut a packet, and send the trains that are full.
 
         Args:
             sa: The SA that carries it.
-            packet: What is to be cut.
+            packet: What is to be cut; it is not needed any more afterwards.
             first: The sequence number of the first segment; those after it were taken as well.
-            send: Called with the SA, a train, its segment size and its number of packets. The
-                train is only valid during the call.
         """
         length = len(packet.header) + packet.size
         shape = self._shape(length, sa.trailer(length, packet.version), sa.transform.overhead)
+        if shape is not self._filling or sa is not self._sa or first != self._first + self._rows:
+            self.flush()
+            self._filling, self._sa, self._first = shape, sa, first
         full, rest = divmod(len(packet.payload), packet.size)
-        # Trains of one length, so that none is left with a packet or two.
-        trains = -(-packet.count // shape.limit)
-        share = -(-packet.count // trains)
-        view = shape.sealed_view
-        for start in range(0, packet.count, share):
-            rows = min(share, full - start)
-            end = 0
-            if rows > 0:
-                self._cut(shape, packet, start, rows)
-                end = self._encrypt(sa, shape, first + start, rows)
-            if rest and start + share >= packet.count:
-                last = sa.seal(first + full, packet.segment(full))
-                view[end : end + len(last)] = last
-                end += len(last)
-            send(sa, view[:end], shape.stride, min(share, packet.count - start))
+        start = 0
+        while start < full:
+            rows = min(shape.limit - self._rows, full - start)
+            self._cut(shape, packet, start, rows, self._rows)
+            self._rows += rows
+            start += rows
+            if self._rows == shape.limit:
+                self.flush()
+        if rest:
+            # A shorter packet has to be the last of its train.
+            self.flush(sa.seal(first + full, packet.segment(full)))
+
+    def flush(self, last: bytes = b"") -> None:
+        """Seal and send what there is, and after it a packet that is sealed already."""
+        sa, shape, rows = self._sa, self._filling, self._rows
+        if sa is None or shape is None:
+            return
+        count = rows
+        if rows:
+            end = self._encrypt(sa, shape, self._first, rows)
+            train: Buffer = shape.sealed_view[:end]
+            if last:
+                count += 1
+                shape.sealed_view[end : end + len(last)] = last
+                train = shape.sealed_view[: end + len(last)]
+        elif last:
+            count, train = 1, last
+        else:
+            return
+        self._first += count
+        self._rows = 0
+        self._send(sa, train, shape.stride, count)
 
     def _shape(self, length: int, trailer: bytes, overhead: int) -> _Shape:
         shape = self._shapes.get((length, trailer, overhead))
@@ -190,12 +219,13 @@ class RowSealer:
             self._steps[size] = steps
         return steps
 
-    def _cut(self, shape: _Shape, packet: SuperPacket, start: int, rows: int) -> None:
-        """Write segments ``start`` and following into the plain rows."""
+    def _cut(self, shape: _Shape, packet: SuperPacket, start: int, rows: int, at: int) -> None:
+        """Write ``rows`` segments from ``start`` into the plain rows from ``at``."""
         size, transport = packet.size, packet.transport
         end, length = len(packet.header), shape.length
         header, identification, number = _template(packet, length, start)
-        plain = shape.plain[:rows]
+        here = slice(at, at + rows)
+        plain = shape.plain[here]
         plain[:, :end] = np.frombuffer(header, np.uint8)
         plain[:, end:length] = np.frombuffer(
             packet.payload, np.uint8, rows * size, start * size
@@ -204,13 +234,13 @@ class RowSealer:
         columns = shape.columns_of(packet)
         if packet.version == 4 and not header[6] & _DONT_FRAGMENT:
             ids = (self._count[:rows] + np.uint64(identification)) & np.uint64(0xFFFF)
-            columns.identification[:rows] = ids
+            columns.identification[here] = ids
             # The sum of everything else is what checksum and identification lack to 0.
             known = int.from_bytes(header[10:12], "big") + identification
             sums = ids + np.uint64(3 * _MODULUS - known)
-            columns.header_checksum[:rows] = (_MODULUS - sums % _MODULUS) % _MODULUS
+            columns.header_checksum[here] = (_MODULUS - sums % _MODULUS) % _MODULUS
         if packet.protocol == IPPROTO_TCP:
-            columns.number[:rows] = self._steps_of(size)[:rows] + np.uint32(number)
+            columns.number[here] = self._steps_of(size)[:rows] + np.uint32(number)
             flags = packet.header[transport + TCP_FLAGS]
             if flags & TCP_FIRST_FLAGS and start == 0:
                 plain[0, transport + TCP_FLAGS] |= TCP_FIRST_FLAGS
@@ -218,12 +248,12 @@ class RowSealer:
                 plain[rows - 1, transport + TCP_FLAGS] |= flags & TCP_LAST_FLAGS
 
         # One pass over everything; the checksum field itself is still 0.
-        sums = np.add.reduce(columns.words[:rows], 1, np.uint32)
+        sums = np.add.reduce(columns.words[here], 1, np.uint32)
         if columns.last_octet is not None:
-            sums += columns.last_octet[:rows]
+            sums += columns.last_octet[here]
         sums += np.uint32(_swapped(packet.pseudo_sum + length - transport))
         # 0xFFFF where the sum is 0, as UDP wants it; for TCP both are the same.
-        columns.checksum[:rows] = _MODULUS - sums % _MODULUS
+        columns.checksum[here] = _MODULUS - sums % _MODULUS
 
     def _encrypt(self, sa: OutboundSa, shape: _Shape, first: int, rows: int) -> int:
         """Seal the plain rows; return the octets of all ESP packets."""
