@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from charon_core.credentials import pem
+from charon_core.credentials import pem, traditional
 from charon_core.credentials.certificates import Certificate, CertificateError
 from charon_core.credentials.keys import PrivateKey, PublicKey
 from charon_core.crypto.errors import CryptoError
+from charon_core.crypto.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from charon_core.credentials.keys import KeyType
-    from charon_core.crypto.secret import Secret
 
 _IGNORED_KEYS: Final = frozenset({"", "%cert", "%dns"})
 _SSH_LABEL: Final = "OPENSSH PRIVATE KEY"
@@ -65,6 +66,8 @@ def load_private_key(
         loader: Callable[..., Any] = serialization.load_pem_private_key
         if block.label == _SSH_LABEL:
             loader = serialization.load_ssh_private_key
+        elif traditional.is_aes_192(block):
+            loader = partial(_load_aes_192, block)
         # The library wants the end of the line behind the last dashes.
         key = _open(loader, block.text + b"\n", passphrase)
     else:
@@ -108,6 +111,15 @@ def _open(loader: Callable[..., Any], data: bytes, passphrase: Secret | None) ->
         hint = " or the passphrase does not fit" if passphrase is not None else ""
         message = f"the file is no private key that can be read{hint}"
         raise KeyLoadError(message) from None
+
+
+def _load_aes_192(block: pem.PemBlock, _data: bytes, passphrase: bytes | None) -> Any:
+    """Load as the library's loaders do, which raise TypeError for want of a passphrase."""
+    from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+    if passphrase is None:
+        raise TypeError
+    return load_der_private_key(traditional.decrypt(block, Secret(passphrase)), None)
 
 
 def _usable(key: Any, expected: KeyType | None) -> PrivateKey:

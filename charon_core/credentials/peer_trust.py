@@ -64,8 +64,12 @@ class PeerTrust:
         if not _is_expected(identity, auth, problems):
             return Verdict((), tuple(problems))
         keys = [*self._raw_keys(identity, auth, problems)]
+        # One builder for all: what a peer can make us work is bounded for the authentication.
+        builder = ChainBuilder(
+            self._source.trust_anchors, self._source.certificates, self.relations, now, problems
+        )
         for leaf in self._leaves(identity, presented, auth, problems):
-            chain = self._trusted_chain(leaf, presented, auth, now, problems)
+            chain = self._trusted_chain(leaf, presented, auth, builder, problems)
             if chain is not None:
                 keys.append(TrustedKey(leaf.public_key, chain))
         if not keys and not problems:
@@ -112,7 +116,7 @@ class PeerTrust:
             candidates = list(presented)[:MAX_PRESENTED]
         else:
             candidates = list(self._source.certificates(identity))
-        named = [leaf for leaf in candidates if _confirms(leaf, identity, auth)]
+        named = [leaf for leaf in dict.fromkeys(candidates) if _confirms(leaf, identity, auth)]
         if candidates and not named:
             problems.add(ProblemKind.IDENTITY, _not_named(candidates[0], identity, auth))
         return named[:MAX_LEAVES]
@@ -122,7 +126,7 @@ class PeerTrust:
         leaf: Certificate,
         presented: Sequence[Certificate],
         auth: AuthConfig,
-        now: float,
+        builder: ChainBuilder,
         problems: Problems,
     ) -> Chain | None:
         """Return a chain of the certificate that meets every demand, or None."""
@@ -132,23 +136,16 @@ class PeerTrust:
             return None
         if leaf.der in auth.certificates and auth.ca is None:
             # Pinned by the connection: it needs no CA to vouch for it.
-            expired = validity_problem(leaf, now)
+            expired = validity_problem(leaf, builder.now)
             if expired is not None:
                 problems.add(ProblemKind.EXPIRED, expired)
             elif meets_demands((leaf,), auth, problems):
                 return (leaf,)
             return None
-        builder = ChainBuilder(
-            self._source.trust_anchors,
-            self._source.certificates,
-            self.relations,
-            now,
-            problems,
-        )
         for chain in builder.chains(leaf, presented):
             if not meets_demands(chain, auth, problems):
                 continue
-            revoked = revocation_problem(chain, self._source.crls, auth.revocation, now)
+            revoked = revocation_problem(chain, self._source.crls, auth.revocation, builder.now)
             if revoked is None:
                 return chain
             problems.add(ProblemKind.REVOKED, revoked)

@@ -29,6 +29,10 @@ MAX_SIGNATURE_CHECKS: Final = 24
 """Signatures that are verified for one authentication: the peer decides how many chains there
 might be, and each check costs time."""
 
+MAX_STEPS: Final = 256
+"""Certificates that are stepped on in the search for one authentication: many copies of the same
+CAs make many chains, even where no signature is left to verify."""
+
 MAX_RELATIONS: Final = 1024
 """Verified (certificate, issuer) pairs that are remembered."""
 
@@ -167,22 +171,26 @@ class ChainBuilder:
         self._anchors = anchors
         self._intermediates = intermediates
         self._relations = relations
-        self._now = now
+        self.now = now
         self._problems = problems
         self._checks_left = MAX_SIGNATURE_CHECKS
+        self._steps_left = MAX_STEPS
 
     def chains(self, leaf: Certificate, presented: Sequence[Certificate]) -> Iterator[Chain]:
         """Yield the chains of a certificate, each from itself to a trust anchor.
 
         `presented` are certificates that the peer sent along; they help, but nobody trusts them.
         """
-        problem = validity_problem(leaf, self._now)
+        problem = validity_problem(leaf, self.now)
         if problem:
             self._problems.add(ProblemKind.EXPIRED, problem)
             return
         yield from self._extend([leaf], list(presented)[:MAX_PRESENTED])
 
     def _extend(self, path: list[Certificate], presented: list[Certificate]) -> Iterator[Chain]:
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            return
         top = path[-1]
         if any(top == anchor for anchor in self._anchors(top.subject)):
             yield tuple(path)
@@ -248,7 +256,7 @@ class ChainBuilder:
                     f"but there are {below}"
                 )
         if problem is None:
-            kind, problem = ProblemKind.EXPIRED, validity_problem(issuer, self._now)
+            kind, problem = ProblemKind.EXPIRED, validity_problem(issuer, self.now)
         if problem is not None:
             self._problems.add(kind, problem)
         return problem is None
