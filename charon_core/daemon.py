@@ -2,7 +2,7 @@
 
 Start: lock; bus; plugins found; loggers and kernel backends registered; processor and scheduler;
 sockets; kernel interface; credentials, backends, EAP, attributes; IKE_SA manager; controller,
-receiver; plugins loaded; privileges dropped; threads started; pid file. Stop is the reverse.
+receiver; plugins loaded; pid file; privileges dropped; threads started. Stop is the reverse.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from charon_core.attributes.manager import AttributeManager
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.bus import Bus
 from charon_core.bus.listener import Group, Level
+from charon_core.bus.text import Multiline
 from charon_core.config.backend import BackendManager
 from charon_core.control.controller import Controller
 from charon_core.control.paths import PathFinder
@@ -141,15 +142,9 @@ class Daemon:
         )
         self.host.load(self._facade())
         self._stop.callback(self.host.destroy)
+        self._write_pid_file()
         self._drop_privileges()
         self._start_threads()
-        pid_file = PidFile(self._paths.pid_file)
-        try:
-            pid_file.write()
-        except OSError as error:
-            reason = f"pid file {self._paths.pid_file}: {error.strerror}"
-            raise StartError(ExitCode.INITIALISATION_FAILED, reason) from None
-        self._stop.callback(pid_file.remove)
         self._say(Level.CONTROL, "ready after %.0f ms", (time.time() - self._started) * 1000)
 
     def _take_lock(self) -> None:
@@ -163,6 +158,16 @@ class Daemon:
             raise StartError(ExitCode.INITIALISATION_FAILED, reason) from None
         self._stop.callback(lock.release)
 
+    def _write_pid_file(self) -> None:
+        """Say that control sockets are open: who connects now waits for the threads to start."""
+        pid_file = PidFile(self._paths.pid_file)
+        try:
+            pid_file.write()
+        except OSError as error:
+            reason = f"pid file {self._paths.pid_file}: {error.strerror}"
+            raise StartError(ExitCode.INITIALISATION_FAILED, reason) from None
+        self._stop.callback(pid_file.remove)
+
     def _make_processor(self) -> Processor:
         settings = self._settings
         return Processor(
@@ -170,6 +175,7 @@ class Daemon:
             reserved=_by_priority(settings.processor.reserved),
             limits=_by_priority(settings.processor.limits),
             on_failure=self._job_failed,
+            on_refusal=self._job_refused,
             on_notice=lambda text: self.bus.log(Group.JOB, Level.MORE, "%s", text),
         )
 
@@ -357,7 +363,8 @@ class Daemon:
         self.bus.reconfigure()
 
     def _dispatch(self, packet: Packet, header: Header) -> None:
-        self.processor.queue(ProcessMessage(self.manager, packet, header))
+        if self.manager.knows(header):
+            self.processor.queue(ProcessMessage(self.manager, packet, header))
 
     def _start_timer(self, spi: bytes, kind: TimerKind, argument: int, delay: float) -> Timer:
         return self.scheduler.schedule(TimerDue(self.manager, spi, kind, argument), delay)
@@ -373,11 +380,17 @@ class Daemon:
         return cancel
 
     def _job_failed(self, job: Job, error: BaseException) -> None:
-        trace = "".join(traceback.format_exception(error)).rstrip()
+        trace = Multiline("".join(traceback.format_exception(error)).rstrip())
         self.bus.log(Group.JOB, Level.AUDIT, "job '%s' failed: %s", job, trace)
         self.bus.alert(
             AlertKind.JOB_FAILURE, f"job '{job}' failed: {type(error).__name__}", job=str(job)
         )
+
+    def _job_refused(self, job: Job, number: int) -> None:
+        self.bus.log(
+            Group.JOB, Level.CONTROL,
+            "job '%s' dropped, its queue is full (%d so far); see processor.limits", job, number,
+        )  # fmt: skip
 
     def _report_busy(self, job: BusyJob, place: str) -> None:
         self.bus.log(

@@ -75,7 +75,7 @@ class PidFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._written = False
+        self._fd = -1
 
     def write(self) -> None:
         """Make the file, complete from its first moment: starter polls for its existence.
@@ -85,15 +85,23 @@ class PidFile:
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        draft.write_text(f"{os.getpid()}\n", encoding="ascii")
+        self._fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        os.write(self._fd, f"{os.getpid()}\n".encode())
         draft.replace(self._path)
-        self._written = True
 
     def remove(self) -> None:
-        """Remove the file, if we made it."""
-        if self._written:
+        """Remove the file, if we made it.
+
+        Where the daemon has become a user who may not, it is emptied: nobody takes it for ours.
+        """
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        try:
             self._path.unlink(missing_ok=True)
-            self._written = False
+        except OSError:
+            os.ftruncate(fd, 0)
+        os.close(fd)
 
 
 def take_signals() -> None:

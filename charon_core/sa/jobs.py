@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 _PRIORITIES: Final[dict[int, Priority]] = {
     ExchangeType.INFORMATIONAL: Priority.HIGH,
+    ExchangeType.IKE_SA_INIT: Priority.LOW,
     ExchangeType.IKE_AUTH: Priority.LOW,
 }
-"""INFORMATIONAL is cheap and peers wait for it; IKE_AUTH may ask databases and certificates."""
+"""INFORMATIONAL is cheap and peers wait for it. IKE_SA_INIT comes from strangers, and IKE_AUTH may
+ask databases and certificates: neither may keep established IKE_SAs waiting."""
 
 
 class ProcessMessage(Job):

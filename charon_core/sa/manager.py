@@ -139,6 +139,16 @@ class IkeSaManager:
             entry = self._by_child_spi.get(spi)
             return None if entry is None else self._take(entry)
 
+    def knows(self, header: Header) -> bool:
+        """Whether a datagram can concern any IKE_SA, by its SPI alone: one look-up, no lock.
+
+        What nobody has sent for is dropped here, before it costs a job.
+        """
+        spi = header.responder_spi if header.is_initiator else header.initiator_spi
+        return spi in self._by_spi or (
+            spi == NO_SPI and header.exchange == ExchangeType.IKE_SA_INIT
+        )
+
     def checkout_by_message(self, packet: Packet, header: Header) -> IkeSa | None:
         """Return the IKE_SA that a datagram is for, or None if nobody wants it.
 

@@ -21,7 +21,10 @@ class ProcessSettings(Section):
     """``[charon]``: the daemon as a process."""
 
     threads: int = option(
-        16, "Worker threads. Long-lived loops occupy some.", minimum=6, maximum=1024
+        16,
+        "Worker threads for jobs. Long-lived loops have threads of their own.",
+        minimum=6,
+        maximum=1024,
     )
     user: str = option(
         "",

@@ -32,8 +32,9 @@ class NetworkSettings(Section):
         10000, "Largest IKE message that is taken.", unit="bytes", minimum=1280, maximum=65535
     )
     receive_buffer: int = option(
-        0,
-        "Size of the sockets' receive buffers. 0: the system's default.",
+        4 << 20,
+        "Size of the sockets' receive buffers; the default holds a second of a flood. "
+        "0: the system's default.",
         unit="bytes",
         minimum=0,
         maximum=1 << 30,

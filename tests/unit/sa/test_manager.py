@@ -219,3 +219,14 @@ def test_retransmitted_init_request_reaches_the_same_ike_sa() -> None:
     assert world.sun.manager.count() == 1
     first, second = world.in_flight
     assert first.data == second.data
+
+
+def test_datagrams_for_unknown_spis_are_told_apart_without_a_job() -> None:
+    world = World()
+    world.moon.initiate(tunnel(world))
+    request = Header.parse(world.in_flight[0].data)
+    assert world.sun.manager.knows(request)
+    world.step()
+    answer = Header.parse(world.in_flight[0].data)
+    assert world.moon.manager.knows(answer)
+    assert not world.sun.manager.knows(answer)

@@ -1,0 +1,323 @@
+"""The daemon as a process: start, signals, pid file, lock, exit codes, privileges."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CHARON = Path(sys.executable).parent / "charon"
+READY_WITHIN = 20.0
+NULL = '[kernel]\nbackend = "null"\n'
+LOG = '[[log.file]]\npath = "/var/log/charon.log"\n'
+
+
+def free_ports() -> str:
+    """Return network settings with ports that nobody uses, on loopback."""
+    with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket(type=socket.SOCK_DGRAM) as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        ports = one.getsockname()[1], two.getsockname()[1]
+    return (
+        f"[network]\nport = {ports[0]}\nport_nat_t = {ports[1]}\n"
+        'addresses = ["127.0.0.1"]\nipv6 = false\n'
+    )
+
+
+def program_for_everybody() -> tuple[list[str], dict[str, str]]:
+    """Return a command that runs the daemon, and its environment, for a user who is not root.
+
+    The interpreter of the tests may lie where only root can read; Debian's is everybody's.
+    """
+    import sysconfig
+
+    prefix = Path(sys.base_prefix).resolve()
+    if all(folder.stat().st_mode & 0o005 == 0o005 for folder in (prefix, *prefix.parents)):
+        return [str(CHARON)], {}
+    paths = [str(Path(__file__).parents[2]), sysconfig.get_paths()["purelib"]]
+    return ["/usr/bin/python3", "-m", "charon_core.cli"], {"PYTHONPATH": ":".join(paths)}
+
+
+class Daemon:
+    """A daemon below a folder of its own."""
+
+    def __init__(
+        self,
+        root: Path,
+        settings: str | None = None,
+        program: tuple[str, ...] = (str(CHARON),),
+        **options: object,
+    ) -> None:
+        self.root = root
+        for folder in ("etc/charon", "var/run", "var/log"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        if settings is None:
+            settings = free_ports() + NULL + LOG
+        (root / "etc/charon/charon.toml").write_text(settings)
+        self.pid_file = root / "var/run/charon.pid"
+        self.process = subprocess.Popen(
+            [*program, "run", "--root", str(root)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def __enter__(self) -> Daemon:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def wait_ready(self) -> Daemon:
+        deadline = time.monotonic() + READY_WITHIN
+        while not self.pid_file.exists():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.01)
+        return self
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(15)
+
+    @property
+    def log(self) -> str:
+        file = self.root / "var/log/charon.log"
+        return file.read_text() if file.exists() else ""
+
+    def wait_log(self, fragment: str) -> None:
+        deadline = time.monotonic() + READY_WITHIN
+        while fragment not in self.log:
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.01)
+
+
+def ask(control: Path, kind: int = 8) -> str:
+    """Send a stroke request without arguments (type 8: status); returns the whole answer."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(control))
+        order = sys.byteorder
+        client.sendall((658).to_bytes(2, order) + bytes(2) + kind.to_bytes(4, order) + bytes(650))
+        answer = b""
+        while chunk := client.recv(4096):
+            answer += chunk
+        return answer.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_starts_answers_and_stops_in_order(tmp_path: Path, number: int) -> None:
+    with Daemon(tmp_path) as daemon:
+        daemon.wait_ready()
+        assert int(daemon.pid_file.read_text()) == daemon.process.pid
+        assert ask(tmp_path / "var/run/charon.ctl") == (
+            "Security Associations (0 up, 0 connecting):\n  none\n"
+        )
+        assert daemon.end(number) == 0
+        assert not daemon.pid_file.exists()
+        assert not (tmp_path / "var/run/charon.ctl").exists()
+        assert "ready after" in daemon.log
+        assert "stopping" in daemon.log
+
+
+def test_control_socket_belongs_to_owner_and_group_alone(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        daemon.wait_ready()
+        assert (tmp_path / "var/run/charon.ctl").stat().st_mode & 0o007 == 0
+
+
+def test_a_second_daemon_on_the_same_paths_is_refused(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as first:
+        first.wait_ready()
+        with Daemon(tmp_path) as second:
+            _, errors = second.process.communicate(timeout=15)
+            assert second.process.returncode == 68
+            assert str(first.process.pid) in errors
+            assert "--root" in errors
+        assert ask(tmp_path / "var/run/charon.ctl").startswith("Security Associations")
+
+
+def test_the_lock_of_a_daemon_that_was_killed_is_free(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as first:
+        first.wait_ready()
+        first.process.kill()
+        first.process.wait()
+    (tmp_path / "var/run/charon.pid").unlink()
+    with Daemon(tmp_path) as second:
+        second.wait_ready()
+        assert second.end() == 0
+
+
+def test_hup_reopens_the_log_and_keeps_the_daemon(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        daemon.wait_ready()
+        daemon.wait_log("ready after")
+        (tmp_path / "var/log/charon.log").rename(tmp_path / "var/log/old.log")
+        daemon.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + READY_WITHIN
+        while not (tmp_path / "var/log/charon.log").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert "reloading" in (tmp_path / "var/log/old.log").read_text()
+        assert ask(tmp_path / "var/run/charon.ctl").startswith("Security Associations")
+        assert daemon.end() == 0
+        assert "stopping" in daemon.log
+
+
+def test_hup_with_a_broken_settings_file_changes_nothing(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        daemon.wait_ready()
+        with (tmp_path / "etc/charon/charon.toml").open("a") as file:
+            file.write("\n[nonsense]\nkey = 1\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_log("settings stay as they were")
+        assert ask(tmp_path / "var/run/charon.ctl").startswith("Security Associations")
+        assert daemon.end() == 0
+
+
+def test_signals_blocked_by_starter_are_unblocked(tmp_path: Path) -> None:
+    """Debian's starter leaves HUP, INT, QUIT, USR1, ALRM and TERM blocked, and PIPE ignored."""
+    blocked = {
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGALRM,
+        signal.SIGTERM,
+    }
+
+    def as_starter_does() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    with Daemon(tmp_path, preexec_fn=as_starter_does) as daemon:
+        daemon.wait_ready()
+        status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+        mask = int(
+            next(v for k, _, v in (x.partition(":") for x in status.split("\n")) if k == "SigBlk"),
+            16,
+        )
+        assert not mask & (1 << (signal.SIGALRM - 1))
+        assert not mask & (1 << (signal.SIGUSR1 - 1))
+        begun = time.monotonic()
+        assert daemon.end(signal.SIGINT) == 0
+        assert time.monotonic() - begun < 8
+
+
+@pytest.mark.parametrize("name", ["charon", "pycharon"])
+def test_arguments_of_starter(tmp_path: Path, name: str) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.end(signal.SIGKILL)
+    daemon.process.communicate()
+    program = tmp_path / "usr/lib/ipsec" / name
+    program.parent.mkdir(parents=True)
+    program.symlink_to(CHARON)
+    process = subprocess.Popen(
+        [
+            str(program),
+            "--use-syslog",
+            "--debug-ike",
+            "2",
+            "--debug-net",
+            "0",
+            "--root",
+            str(tmp_path),
+        ]
+    )
+    try:
+        pid_file = tmp_path / f"var/run/{name}.pid"
+        deadline = time.monotonic() + READY_WITHIN
+        while not pid_file.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(15) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_wrong_settings_name_file_line_key_and_expectation(tmp_path: Path) -> None:
+    with Daemon(
+        tmp_path, '[network]\nport = "five hundred"\n[ike]\nretransmit_trys = 3\n'
+    ) as daemon:
+        _, errors = daemon.process.communicate(timeout=15)
+        assert daemon.process.returncode == 66
+        assert "charon.toml:2" in errors
+        assert "network.port" in errors
+        assert "retransmit_tries" in errors
+
+
+def test_no_kernel_backend_has_an_exit_code_and_reasons(tmp_path: Path) -> None:
+    settings = free_ports() + '[kernel]\nbackend = "xfrm"\n'
+    with Daemon(tmp_path, settings + '[plugins]\nblock = ["kernel_xfrm"]\n' + LOG) as daemon:
+        _, errors = daemon.process.communicate(timeout=15)
+        assert daemon.process.returncode == 67
+        assert "xfrm" in errors
+        assert "xfrm" in daemon.log
+    assert not (tmp_path / "var/run/charon.pid").exists()
+
+
+def test_ports_in_use_have_an_exit_code(tmp_path: Path) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        settings = (
+            f'[network]\nport = {port}\nport_nat_t = 0\naddresses = ["127.0.0.1"]\nipv6 = false\n'
+        )
+        with Daemon(tmp_path, settings + NULL + LOG) as daemon:
+            _, errors = daemon.process.communicate(timeout=15)
+            assert daemon.process.returncode == 69
+            assert str(port) in errors
+
+
+def test_json_log_lines(tmp_path: Path) -> None:
+    settings = free_ports() + NULL + LOG + 'format = "json"\n'
+    with Daemon(tmp_path, settings) as daemon:
+        daemon.wait_ready()
+        daemon.wait_log("ready after")
+        records = [json.loads(line) for line in daemon.log.splitlines()]
+        assert {"time", "group", "level", "message"} <= records[0].keys()
+        assert daemon.end() == 0
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_privileges_are_dropped_to_three_capabilities(tmp_path: Path) -> None:
+    settings = free_ports() + NULL + LOG + '\n[charon]\nuser = "nobody"\n'
+    os.chmod(tmp_path, 0o755)
+    for folder in (tmp_path.parent, tmp_path.parent.parent):
+        os.chmod(folder, 0o755)
+    program, environment = program_for_everybody()
+    with Daemon(tmp_path, settings, tuple(program), env={**os.environ, **environment}) as daemon:
+        daemon.wait_ready()
+        daemon.wait_log("ready after")
+        for thread in Path(f"/proc/{daemon.process.pid}/task").iterdir():
+            lines = (thread / "status").read_text().splitlines()
+            fields = {k: v.split() for k, _, v in (line.partition(":") for line in lines)}
+            assert set(fields["Uid"]) == {"65534"}, fields["Name"]
+            assert int(fields["CapEff"][0], 16) == 1 << 10 | 1 << 12 | 1 << 13
+            assert int(fields["CapPrm"][0], 16) == 1 << 10 | 1 << 12 | 1 << 13
+        assert ask(tmp_path / "var/run/charon.ctl").startswith("Security Associations")
+        assert daemon.end() == 0
+
+
+def test_unknown_user_is_said_before_anything_runs(tmp_path: Path) -> None:
+    settings = free_ports() + NULL + '[charon]\nuser = "nosuchuser"\n'
+    with Daemon(tmp_path, settings) as daemon:
+        _, errors = daemon.process.communicate(timeout=15)
+        assert daemon.process.returncode == 66
+        assert "nosuchuser" in errors
+    assert not (tmp_path / "var/run/charon.pid").exists()
