@@ -6,6 +6,7 @@ import ctypes
 import os
 import subprocess
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -25,15 +26,33 @@ def in_new_network(body: Callable[[], _Result]) -> _Result:
     """
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
+
+    def enter(libc: ctypes.CDLL) -> None:
+        if libc.unshare(_CLONE_NEWNET) != 0:
+            pytest.skip(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+        sh("ip link set lo up")
+
+    return _on_thread(enter, body)
+
+
+def in_network(name: str, body: Callable[[], _Result]) -> _Result:
+    """Run ``body`` in the namespace that ``ip netns add`` made; return what it returns."""
+
+    def enter(libc: ctypes.CDLL) -> None:
+        with Path("/run/netns", name).open("rb") as namespace:
+            if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), f"cannot enter network namespace {name}")
+
+    return _on_thread(enter, body)
+
+
+def _on_thread(enter: Callable[[ctypes.CDLL], None], body: Callable[[], _Result]) -> _Result:
     results: list[_Result] = []
     failures: list[BaseException] = []
 
     def run() -> None:
         try:
-            libc = ctypes.CDLL(None, use_errno=True)
-            if libc.unshare(_CLONE_NEWNET) != 0:
-                pytest.skip(f"no network namespace: {os.strerror(ctypes.get_errno())}")
-            sh("ip link set lo up")
+            enter(ctypes.CDLL(None, use_errno=True))
             results.append(body())
         except BaseException as error:  # noqa: BLE001 - raised again below
             failures.append(error)
