@@ -103,21 +103,25 @@ def decode(data: bytes) -> tuple[Rdn, ...]:
     Raises:
         der.DerError: not a strict DER Name, an RDN without attributes, or too many attributes.
     """
+    # Loops without generators: every handshake with certificates goes through here.
+    read, count = der.read, 0
     rdns: list[Rdn] = []
-    count = 0
-    for set_tag, set_start, set_stop in der.elements(data, *der.whole(data, der.SEQUENCE)):
-        if set_tag != der.SET or set_start == set_stop:
+    set_stop, stop = der.whole(data, der.SEQUENCE)
+    while set_stop < stop:
+        tag, at, set_stop = read(data, set_stop, stop)
+        if tag != der.SET or at == set_stop:
             message = f"RDN {len(rdns) + 1} of a name is not a SET with attributes"
             raise der.DerError(message)
         rdn: list[Attribute] = []
-        for tag, start, stop in der.elements(data, set_start, set_stop):
+        while at < set_stop:
+            tag, start, at = read(data, at, set_stop)
             count += 1
             if tag != der.SEQUENCE or count > MAX_WIRE_ATTRIBUTES:
                 message = f"name has no attribute in RDN {len(rdns) + 1}, or too many"
                 raise der.DerError(message)
-            oid_start, oid_stop = der.expect(data, start, stop, der.OBJECT_IDENTIFIER)
-            value_tag, value_start, value_stop = der.read(data, oid_stop, stop)
-            if value_stop != stop or oid_start == oid_stop:
+            oid_tag, oid_start, oid_stop = read(data, start, at)
+            value_tag, value_start, value_stop = read(data, oid_stop, at)
+            if oid_tag != der.OBJECT_IDENTIFIER or value_stop != at or oid_start == oid_stop:
                 message = f"attribute in RDN {len(rdns) + 1} is not one type and one value"
                 raise der.DerError(message)
             oid = data[oid_start:oid_stop]

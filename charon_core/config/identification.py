@@ -140,8 +140,14 @@ class Identification:
 
     @classmethod
     def from_dn(cls, name: bytes) -> Identification:
-        """Return the identity of a DER Name, such as a certificate's subject."""
-        return cls(DER_ASN1_DN, name)
+        """Return the identity of a DER Name, such as a certificate's subject.
+
+        Raises:
+            DerError: `name` is no strict DER Name.
+        """
+        identity = cls(DER_ASN1_DN, name)
+        object.__setattr__(identity, "_key", dn.normalise(dn.decode(name)))
+        return identity
 
     @classmethod
     def from_wire(cls, id_type: int, data: bytes) -> Identification:

@@ -84,21 +84,21 @@ class Certificate:
         """
         try:
             fields = read_certificate(data)
+            self.subject = Identification.from_dn(fields.subject)
+            self.issuer = Identification.from_dn(fields.issuer)
+            self.alt_names = tuple(
+                identity
+                for name in fields.extensions.alt_names
+                if (identity := name.identity()) is not None
+            )
         except der.DerError as error:
             message = f"not a certificate: {error}"
             raise CertificateError(message) from None
         self.der = data
-        self.subject = Identification.from_dn(fields.subject)
-        self.issuer = Identification.from_dn(fields.issuer)
         self.not_before = fields.not_before
         self.not_after = fields.not_after
         self.public_key = PublicKey(fields.spki)
         self.extensions: Extensions = fields.extensions
-        self.alt_names = tuple(
-            identity
-            for name in fields.extensions.alt_names
-            if (identity := name.identity()) is not None
-        )
         self.serial = fields.serial
         self.tbs = fields.tbs
         self.algorithm = fields.algorithm

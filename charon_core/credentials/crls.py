@@ -80,7 +80,7 @@ class Crl:
             self.this_update = _seconds(crl.last_update_utc)
             next_update = crl.next_update_utc
             extensions = {extension.oid: extension for extension in crl.extensions}
-        except (ValueError, TypeError, x509.DuplicateExtension) as error:
+        except (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion) as error:
             message = f"not a revocation list: {error}"
             raise CrlError(message) from None
         self.der = data
@@ -193,6 +193,6 @@ def _entry(entry: Any) -> RevokedEntry:
 
     try:
         reason = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         reason = "unspecified"
     return RevokedEntry(entry.serial_number, _seconds(entry.revocation_date_utc), reason)

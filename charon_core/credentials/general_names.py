@@ -55,7 +55,11 @@ class GeneralName(NamedTuple):
         return self.content.decode("ascii", "replace")
 
     def identity(self) -> Identification | None:
-        """Return the identity that this name proves, None for kinds that IKE has no use for."""
+        """Return the identity that this name proves, None for kinds that IKE has no use for.
+
+        Raises:
+            DerError: a directory name that is no strict DER Name.
+        """
         content = self.content
         if self.tag == DNS:
             return Identification(FQDN, content)

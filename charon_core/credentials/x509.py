@@ -11,7 +11,7 @@ from calendar import timegm
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from charon_core.config import der, dn
+from charon_core.config import der
 from charon_core.credentials.extensions import Extensions, read_extensions
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class CertificateFields:
         tbs: The octets that are signed.
         version: 1 or 3 (2 is never seen).
         serial: Content octets of the serial number.
-        issuer: DER Name.
-        subject: DER Name.
+        issuer: DER Name, not looked into.
+        subject: DER Name, not looked into.
         not_before: Seconds since 1970.
         not_after: Seconds since 1970.
         spki: DER SubjectPublicKeyInfo.
@@ -128,8 +128,6 @@ def read_certificate(data: bytes) -> CertificateFields:
     not_before, not_after = _read_time(validity), _read_time(validity)
     validity.finish()
     subject = fields.element(der.SEQUENCE)
-    for name in (issuer, subject):
-        dn.decode(name)
     spki = fields.element(der.SEQUENCE)
     for unique_id in (_CONTEXT_1, _CONTEXT_2):
         if fields.next_tag() == unique_id:
