@@ -1,0 +1,123 @@
+"""What happens as time passes: liveness checks, lifetimes, deletes that nobody answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from charon_core.bus.events import ChildDown, IkeDown
+from charon_core.sa.jobs import ChildExpired
+from tests.exchange.world import World, child, connection, establish, share_secret
+
+
+def test_silent_peer_is_asked_after_the_delay_and_answers() -> None:
+    world = World()
+    establish(world, dpd_delay=30)
+    world.sent.clear()
+    world.elapse(29)
+    assert world.sent == []
+    world.elapse(2)
+    assert len(world.sent) >= 2
+    assert world.moon.states == world.sun.states == ["ESTABLISHED"]
+    world.elapse(300)
+    assert world.moon.states == world.sun.states == ["ESTABLISHED"]
+
+
+def test_traffic_is_a_sign_of_life() -> None:
+    world = World()
+    establish(world, dpd_delay=30)
+    world.sent.clear()
+    for _ in range(10):
+        world.elapse(20)
+        for host in (world.moon, world.sun):
+            for state in list(host.backend.states.values()):
+                if state.inbound:
+                    host.backend.inject_traffic(state.id, packets=1, octets=100, now=world.now)
+    assert world.sent == []
+
+
+def test_dead_peer_is_given_up_and_everything_goes() -> None:
+    world = World()
+    establish(world, dpd_delay=30)
+    world.sun.manager.shut_down(lambda: False)
+    world.in_flight.clear()
+    world.elapse(240)
+    assert world.moon.states == []
+    assert world.moon.recorder.of(IkeDown)
+    assert world.moon.recorder.of(ChildDown)
+    assert any("does not answer" in text for text in world.moon.recorder.alerts)
+    world.assert_nothing_left()
+
+
+def test_no_liveness_checks_where_they_are_off() -> None:
+    world = World()
+    establish(world)
+    world.sent.clear()
+    world.elapse(3600)
+    assert world.sent == []
+
+
+@pytest.mark.parametrize("kind", ["rekey_time", "reauth_time"])
+def test_ike_sa_is_deleted_at_the_end_of_its_life(kind: str) -> None:
+    world = World()
+    establish(world, **{kind: 600.0, "over_time": 60.0})
+    assert world.moon.recorder.said("maximum IKE_SA lifetime 660s")
+    assert world.moon.sas[0].expires_in == pytest.approx(660)
+    world.elapse(661)
+    world.run()
+    world.assert_nothing_left()
+
+
+def test_delete_that_nobody_answers_ends_after_its_time() -> None:
+    world = World()
+    establish(world)
+    world.sun.manager.shut_down(lambda: False)
+    world.in_flight.clear()
+    world.moon.delete_ike()
+    assert world.moon.states == ["DELETING"]
+    world.elapse(31, deliver=False)
+    world.assert_nothing_left()
+
+
+def test_child_whose_hard_lifetime_is_over_is_deleted_on_both_sides() -> None:
+    world = World()
+    share_secret(world.moon)
+    share_secret(world.sun)
+    connection(world, world.sun, children=(child(local=("10.2.0.0/16",), remote=("10.1.0.0/16",)),))
+    peer = connection(world, world.moon, children=(child(life_time=3600.0),))
+    world.moon.initiate(peer)
+    world.run()
+    (snapshot,) = world.moon.sas[0].children
+    states = world.moon.backend.states.values()
+    assert {state.hard_seconds for state in states} == {3600.0}
+    ChildExpired(world.moon.manager, snapshot.spi_in, hard=True).execute()
+    world.run()
+    for host in (world.moon, world.sun):
+        assert host.states == ["ESTABLISHED"]
+        assert not host.backend.states
+        assert not host.backend.policies
+
+
+def test_expiry_of_an_unknown_spi_is_nobodys_affair() -> None:
+    world = World()
+    establish(world)
+    ChildExpired(world.moon.manager, 0x1234, hard=True).execute()
+    assert len(world.moon.backend.states) == 2
+
+
+def test_retransmissions_follow_the_reference_timing() -> None:
+    world = World()
+    establish(world)
+    world.sun.manager.shut_down(lambda: False)
+    world.in_flight.clear()
+    world.sent.clear()
+    world.moon.delete_child()
+    times = [world.now] * len(world.sent)
+    begun = world.now
+    while world.moon.states and world.now - begun < 400:
+        before = len(world.sent)
+        world.elapse(0.1, deliver=False)
+        times += [world.now] * (len(world.sent) - before)
+    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    assert gaps == pytest.approx([4.0 * 1.8**n for n in range(5)], abs=0.11)
+    assert world.now - begun == pytest.approx(165, abs=1.5)
+    world.assert_nothing_left()
