@@ -8,9 +8,9 @@ from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.config.child import ChildMode
 from charon_core.config.proposal import Proposal, explain_mismatch, select
-from charon_core.config.traffic_selector import TrafficSelector, narrow
+from charon_core.config.traffic_selector import narrow
 from charon_core.crypto.errors import CryptoError
-from charon_core.crypto.key_exchange import generate, is_supported, respond
+from charon_core.crypto.key_exchange import generate, respond
 from charon_core.encoding.payloads import (
     KeyExchange,
     Nonce,
@@ -28,7 +28,9 @@ from charon_core.encoding.registry import (
 )
 from charon_core.kernel.interface import KernelError
 from charon_core.sa.child_sa import ChildSa
+from charon_core.sa.methods import demanded_method, preferred_method
 from charon_core.sa.reports import publish_child_keys
+from charon_core.sa.selectors import are_within, from_wire, resolve, text_of, to_wire
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.task import Outcome, Outgoing, WatchedTask
 
@@ -36,9 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from charon_core.config.child import ChildConfig
+    from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.crypto.key_exchange import KeyExchange as OwnKeyExchange
     from charon_core.encoding.message import Message
-    from charon_core.encoding.payloads import SelectorSubstructure, TrafficSelectors
     from charon_core.sa.ike_sa import IkeSa
 
 _NONCE_LENGTH: Final = 32
@@ -159,17 +161,17 @@ class ChildCreate(WatchedTask):
             self._nonce_i = ike.env.random.bytes(_NONCE_LENGTH)
             out.append(Nonce(data=self._nonce_i))
             self._add_key_exchange(out, proposals)
-        self._local_ts = _resolve(config.local_ts, ike.local.host)
-        self._remote_ts = _resolve(config.remote_ts, ike.remote.host)
-        out.append(TrafficSelectorsInitiator(selectors=_to_wire(self._local_ts)))
-        out.append(TrafficSelectorsResponder(selectors=_to_wire(self._remote_ts)))
+        self._local_ts = resolve(config.local_ts, ike.local.host)
+        self._remote_ts = resolve(config.remote_ts, ike.remote.host)
+        out.append(TrafficSelectorsInitiator(selectors=to_wire(self._local_ts)))
+        out.append(TrafficSelectorsResponder(selectors=to_wire(self._remote_ts)))
         self._add_notifies(out)
         return Outcome.MORE
 
     def _add_key_exchange(self, out: Outgoing, proposals: tuple[Proposal, ...]) -> None:
         """Begin a key exchange of the CHILD_SA's own, where the proposals have one (PFS)."""
         if not self._method:
-            self._method = _preferred_method(proposals)
+            self._method = preferred_method(proposals)
         if self._method:
             self._key_exchange = generate(self._method)
             out.append(KeyExchange(method=self._method, data=self._key_exchange.public_value))
@@ -206,13 +208,8 @@ class ChildCreate(WatchedTask):
         ike = self.ike
         name = name_of(NotifyType, refusal.notify_type)
         if refusal.notify_type == NotifyType.INVALID_KE_PAYLOAD:
-            method = int.from_bytes(refusal.data, "big") if len(refusal.data) == 2 else 0
-            offered = any(
-                transform.id == method
-                for proposal in config.proposals
-                for transform in proposal.of(TransformType.KE)
-            )
-            if offered and method != self._method and is_supported(method):
+            method, is_sensible = demanded_method(refusal, config.proposals, self._method)
+            if is_sensible:
                 ike.log(
                     Group.IKE, Level.CONTROL,
                     "peer didn't accept key exchange %s, it requested %s",
@@ -238,8 +235,8 @@ class ChildCreate(WatchedTask):
         elif kind is AlertKind.TS_MISMATCH:
             ike.alert(
                 kind,
-                f"peer has no CHILD_SA for the traffic selectors {_text(self._local_ts)} === "
-                f"{_text(self._remote_ts)} of '{config.name}'; compare leftsubnet and "
+                f"peer has no CHILD_SA for the traffic selectors {text_of(self._local_ts)} === "
+                f"{text_of(self._remote_ts)} of '{config.name}'; compare leftsubnet and "
                 "rightsubnet at both ends",
                 child=config.name,
             )
@@ -268,12 +265,12 @@ class ChildCreate(WatchedTask):
         self.ike.log(Group.CFG, Level.CONTROL, "selected proposal: %s", selection.proposal)
         self._selected = selection.proposal
         child.remote_spi = int.from_bytes(answers[0].spi, "big")
-        local = _from_wire(tsi)
-        remote = _from_wire(tsr)
-        if not _within(local, self._local_ts) or not _within(remote, self._remote_ts):
+        local = from_wire(tsi)
+        remote = from_wire(tsr)
+        if not are_within(local, self._local_ts) or not are_within(remote, self._remote_ts):
             return (
-                f"peer widens the traffic selectors to {_text(local)} === {_text(remote)}, "
-                f"offered were {_text(self._local_ts)} === {_text(self._remote_ts)}"
+                f"peer widens the traffic selectors to {text_of(local)} === {text_of(remote)}, "
+                f"offered were {text_of(self._local_ts)} === {text_of(self._remote_ts)}"
             )
         self._local_ts, self._remote_ts = tuple(local), tuple(remote)
         if in_auth:
@@ -341,8 +338,8 @@ class ChildCreate(WatchedTask):
             out.append(Nonce(data=self._nonce_r))
             if self._public:
                 out.append(KeyExchange(method=self._method, data=self._public))
-        out.append(TrafficSelectorsInitiator(selectors=_to_wire(self._remote_ts)))
-        out.append(TrafficSelectorsResponder(selectors=_to_wire(self._local_ts)))
+        out.append(TrafficSelectorsInitiator(selectors=to_wire(self._remote_ts)))
+        out.append(TrafficSelectorsResponder(selectors=to_wire(self._local_ts)))
         self._add_notifies(out)
         return Outcome.DONE
 
@@ -373,8 +370,8 @@ class ChildCreate(WatchedTask):
             )  # fmt: skip
             self._refuse(NotifyType.NO_ADDITIONAL_SAS)
             return None
-        remote = _from_wire(tsi)
-        local = _from_wire(tsr)
+        remote = from_wire(tsi)
+        local = from_wire(tsr)
         config = self._find_config(local, remote)
         if config is None:
             return None
@@ -421,19 +418,19 @@ class ChildCreate(WatchedTask):
         for config in configs:
             if config.mode is not ChildMode.TUNNEL:
                 continue
-            ours = narrow(_resolve(config.local_ts, ike.local.host), local)
-            theirs = narrow(_resolve(config.remote_ts, ike.remote.host), remote)
+            ours = narrow(resolve(config.local_ts, ike.local.host), local)
+            theirs = narrow(resolve(config.remote_ts, ike.remote.host), remote)
             if ours and theirs:
                 self._local_ts, self._remote_ts = tuple(ours), tuple(theirs)
                 return config
         accepted = "; ".join(
-            f"'{config.name}' accepts {_text(_resolve(config.local_ts, ike.local.host))} === "
-            f"{_text(_resolve(config.remote_ts, ike.remote.host))}"
+            f"'{config.name}' accepts {text_of(resolve(config.local_ts, ike.local.host))} === "
+            f"{text_of(resolve(config.remote_ts, ike.remote.host))}"
             for config in configs
         )
         ike.alert(
             AlertKind.TS_MISMATCH,
-            f"no acceptable traffic selectors: peer offers {_text(local)} === {_text(remote)}; "
+            f"no acceptable traffic selectors: peer offers {text_of(local)} === {text_of(remote)}; "
             f"{accepted or 'the connection has no CHILD_SA configured'}",
             connection=ike.name,
         )
@@ -505,43 +502,3 @@ class ChildCreate(WatchedTask):
 
     def _add_notifies(self, out: Outgoing) -> None:
         out.append(Notify.of(NotifyType.ESP_TFC_PADDING_NOT_SUPPORTED))
-
-
-def _resolve(selectors: tuple[TrafficSelector, ...], host: str) -> tuple[TrafficSelector, ...]:
-    """Put the host's address where a selector is dynamic; no selector at all means dynamic."""
-    if not selectors:
-        return (TrafficSelector.network(host),)
-    return tuple(ts.with_address(host) if ts.dynamic else ts for ts in selectors)
-
-
-def _to_wire(selectors: tuple[TrafficSelector, ...]) -> tuple[SelectorSubstructure, ...]:
-    return tuple(selector.to_wire() for selector in selectors)
-
-
-def _from_wire(payload: TrafficSelectors) -> list[TrafficSelector]:
-    """Return the selectors of a payload that are of a kind known here (RFC 7296 2.9)."""
-    selectors = (TrafficSelector.from_wire(selector) for selector in payload.selectors)
-    return [selector for selector in selectors if selector is not None]
-
-
-def _within(answered: list[TrafficSelector], offered: tuple[TrafficSelector, ...]) -> bool:
-    """Whether an answer is not empty and stays inside what was offered."""
-    return bool(answered) and all(
-        any(outer.contains(inner) for outer in offered) for inner in answered
-    )
-
-
-def _text(selectors: list[TrafficSelector] | tuple[TrafficSelector, ...]) -> str:
-    return " ".join(map(str, selectors)) or "(nothing)"
-
-
-def _preferred_method(proposals: tuple[Proposal, ...]) -> int:
-    return next(
-        (
-            transform.id
-            for proposal in proposals
-            for transform in proposal.of(TransformType.KE)
-            if is_supported(transform.id)
-        ),
-        0,
-    )

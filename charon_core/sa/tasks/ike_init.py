@@ -9,7 +9,7 @@ from charon_core.bus.listener import Group, Level
 from charon_core.config.ike import Fragmentation
 from charon_core.config.proposal import Proposal, explain_mismatch, select
 from charon_core.crypto.errors import CryptoError
-from charon_core.crypto.key_exchange import generate, is_supported, respond
+from charon_core.crypto.key_exchange import generate, respond
 from charon_core.crypto.signatures import SUPPORTED_HASHES
 from charon_core.encoding.payloads import (
     KeyExchange,
@@ -24,6 +24,7 @@ from charon_core.encoding.registry import (
     name_of,
 )
 from charon_core.sa.keying import derive_keying
+from charon_core.sa.methods import demanded_method, preferred_method
 from charon_core.sa.reports import publish_ike_keys, report_peer_error
 from charon_core.sa.state import IkeState, Trait
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
@@ -79,7 +80,7 @@ class IkeInit(Task):
             ike.log(Group.IKE, Level.AUDIT, "initiating IKE_SA %s to %s", ike, ike.remote.host)
         if self._key_exchange is None:
             if not self._method:
-                self._method = _preferred_method(proposals)
+                self._method = preferred_method(proposals)
             if not self._method:
                 ike.log(
                     Group.CFG, Level.CONTROL,
@@ -262,13 +263,10 @@ class IkeInit(Task):
                 return Outcome.DESTROY
             self._cookie = cookie.data
             return Outcome.RETRY
-        method = int.from_bytes(other.data, "big") if other and len(other.data) == 2 else 0
-        offered = any(
-            transform.id == method
-            for proposal in self._config.proposals
-            for transform in proposal.of(TransformType.KE)
-        )
-        if not offered or method == self._method or not is_supported(method):
+        if other is None:
+            return None
+        method, is_sensible = demanded_method(other, self._config.proposals, self._method)
+        if not is_sensible:
             ike.log(
                 Group.IKE, Level.CONTROL,
                 "peer asks for key exchange %s, which was not offered or was just sent",
@@ -328,15 +326,3 @@ class IkeInit(Task):
         self._key_exchange = None
         publish_ike_keys(ike, proposal, keys)
         return Outcome.DONE
-
-
-def _preferred_method(proposals: tuple[Proposal, ...]) -> int:
-    return next(
-        (
-            transform.id
-            for proposal in proposals
-            for transform in proposal.of(TransformType.KE)
-            if is_supported(transform.id)
-        ),
-        0,
-    )
