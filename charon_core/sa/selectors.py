@@ -1,0 +1,46 @@
+"""Traffic selectors between configuration and messages (RFC 7296 2.9, 3.13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charon_core.config.traffic_selector import TrafficSelector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from charon_core.encoding.payloads import SelectorSubstructure, TrafficSelectors
+
+
+def resolve(selectors: Sequence[TrafficSelector], host: str) -> tuple[TrafficSelector, ...]:
+    """Put the host's address where a selector is dynamic; no selector at all means dynamic."""
+    if not selectors:
+        return (TrafficSelector.network(host),)
+    return tuple(ts.with_address(host) if ts.dynamic else ts for ts in selectors)
+
+
+def to_wire(selectors: Iterable[TrafficSelector]) -> tuple[SelectorSubstructure, ...]:
+    """Return the selectors as a TS payload has them."""
+    return tuple(selector.to_wire() for selector in selectors)
+
+
+def from_wire(payload: TrafficSelectors) -> list[TrafficSelector]:
+    """Return the selectors of a payload that are of a kind known here.
+
+    Raises:
+        ParseError: One of them cannot be, such as a range that ends before it begins.
+    """
+    selectors = (TrafficSelector.from_wire(selector) for selector in payload.selectors)
+    return [selector for selector in selectors if selector is not None]
+
+
+def are_within(answered: Sequence[TrafficSelector], offered: Sequence[TrafficSelector]) -> bool:
+    """Whether an answer is not empty and stays inside what was offered."""
+    return bool(answered) and all(
+        any(outer.contains(inner) for outer in offered) for inner in answered
+    )
+
+
+def text_of(selectors: Sequence[TrafficSelector]) -> str:
+    """Return selectors as log lines show them."""
+    return " ".join(map(str, selectors)) or "(nothing)"
