@@ -1,0 +1,118 @@
+"""A certificate authority with keys of every kind, written out as files for both daemons."""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import cache
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from cryptography.x509.oid import NameOID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from cryptography.hazmat.primitives.asymmetric.types import (
+        CertificateIssuerPrivateKeyTypes,
+        CertificatePublicKeyTypes,
+    )
+
+_DAY = dt.timedelta(days=1)
+
+KEY_MAKERS: Mapping[str, Callable[[], CertificateIssuerPrivateKeyTypes]] = {
+    "rsa": lambda: rsa.generate_private_key(65537, 2048),
+    "rsa3072": lambda: rsa.generate_private_key(65537, 3072),
+    "ecdsa256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "ecdsa384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "ecdsa521": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "ed448": ed448.Ed448PrivateKey.generate,
+}
+
+
+@cache
+def key(kind: str, owner: str) -> CertificateIssuerPrivateKeyTypes:
+    """Return the key of an owner; made once, since that takes time."""
+    return KEY_MAKERS[kind]()
+
+
+def key_pem(kind: str, owner: str) -> bytes:
+    """Return an owner's key as a PKCS#8 file."""
+    return key(kind, owner).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def public_key_pem(kind: str, owner: str) -> bytes:
+    """Return an owner's public key as a file."""
+    public = key(kind, owner).public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+class Authority:
+    """A CA that both daemons trust."""
+
+    def __init__(self, name: str = "Interop CA", kind: str = "ecdsa256") -> None:
+        self._now = dt.datetime.now(dt.UTC)
+        self._name = _distinguished_name(name)
+        self._key = key(kind, name)
+        builder = self._builder(self._name, self._key.public_key(), 3650)
+        builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+        builder = builder.add_extension(
+            x509.KeyUsage(
+                digital_signature=False, content_commitment=False, key_encipherment=False,
+                data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+                encipher_only=False, decipher_only=False,
+            ),
+            critical=True,
+        )  # fmt: skip
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
+        )
+        self.pem = self._sign(builder)
+
+    def issue(self, identity: str, kind: str, owner: str, *, padding: int = 0) -> bytes:
+        """Return a certificate for a DNS name, as PEM; `padding` octets make it large."""
+        public = key(kind, owner).public_key()
+        names = [x509.DNSName(identity)]
+        names += [x509.DNSName(f"{n:04}.{'x' * 50}.example") for n in range(padding // 64)]
+        builder = self._builder(_distinguished_name(identity), public, 365)
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        builder = builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+            critical=False,
+        )
+        return self._sign(builder)
+
+    def _builder(
+        self, subject: x509.Name, public: CertificatePublicKeyTypes, days: int
+    ) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(self._now - _DAY)
+            .not_valid_after(self._now + days * _DAY)
+        )
+
+    def _sign(self, builder: x509.CertificateBuilder) -> bytes:
+        raw = isinstance(self._key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
+        return builder.sign(self._key, None if raw else hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def _distinguished_name(common_name: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.COUNTRY_NAME, "CH"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Interop"),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+        ]
+    )
