@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from charon_plugins.stroke.connections.ends import Side
+    from charon_plugins.stroke.wire.bodies import End
 
 ANY_IPV4: Final = "0.0.0.0"
 ANY_IPV6: Final = "::"
+
+_ICMP: Final = (1, 58)
+_MAX_TYPE: Final = 255
 
 _ANY_FAMILY: Final = frozenset({"%config", "%cfg", "%modeconfig", "%modecfg"})
 _IPV4_WORDS: Final = frozenset(f"{word}4" for word in _ANY_FAMILY)
@@ -30,7 +34,7 @@ def selectors(side: Side) -> tuple[TrafficSelector, ...]:
         SettingError: an item is no selector.
     """
     end = side.end
-    protocol, ports = end.protocol, (end.from_port, end.to_port)
+    protocol, ports = end.protocol, _ports(end)
     found: list[TrafficSelector] = []
     for item in items(end.subnets):
         try:
@@ -45,6 +49,14 @@ def selectors(side: Side) -> tuple[TrafficSelector, ...]:
         return (TrafficSelector.dynamic_of(protocol, ports),)
     except ValueError as error:
         raise SettingError(side.key("protoport"), f"{protocol}/{ports}", str(error)) from None
+
+
+def _ports(end: End) -> tuple[int, int]:
+    """Ports of leftprotoport; for ICMP a number below 256 is a type, which is the high octet."""
+    first, last = end.from_port, end.to_port
+    if end.protocol in _ICMP and first <= last <= _MAX_TYPE:
+        return first << 8, last << 8
+    return first, last
 
 
 def virtual_ips(local: Side, remote: Side) -> tuple[str, ...]:

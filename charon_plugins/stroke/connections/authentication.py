@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from charon_core.config.identification import Identification
@@ -182,7 +181,7 @@ class AuthBuilder:
 
     def _round(self, side: Side, item: Round, is_local: bool) -> AuthConfig:
         method = parse_method(side.key(f"auth{item.suffix}"), item.auth or "pubkey")
-        identity, is_loose = _identity(side, item)
+        identity, is_loose = self._identity(side, item, is_local)
         key = side.key(f"cert{item.suffix}")
         bundles = files.certificates(key, item.cert, self._certs)
         for bundle in bundles:
@@ -213,6 +212,20 @@ class AuthBuilder:
             revocation=self._revocation(),
         )
 
+    def _identity(self, side: Side, item: Round, is_local: bool) -> tuple[Identification, bool]:
+        """Identity of a round, and whether it was written with a %: any that is confirmed."""
+        text = item.identity
+        if not text:
+            if not is_local and len(side.addresses) > 1:
+                self._problems.note(
+                    f"{side.word} has several addresses and {side.key('id')} is not set: "
+                    "any identity is accepted from them"
+                )
+            return _address_identity(side, is_local), False
+        is_loose = text.startswith("%") and text not in ("%any", "%any6")
+        key = side.key(f"id{item.suffix}")
+        return _parse_identity(key, text.removeprefix("%") if is_loose else text), is_loose
+
     def _confirmed(
         self, side: Side, item: Round, identity: Identification, own: list[Certificate]
     ) -> Identification:
@@ -241,28 +254,18 @@ class AuthBuilder:
             raise SettingError("strictcrlpolicy", policy, "expected no, yes or ifuri") from None
 
 
-def _identity(side: Side, item: Round) -> tuple[Identification, bool]:
-    """Identity of a round, and whether it was written with a leading %: any that is confirmed."""
-    text = item.identity
-    if not text:
-        return _address_identity(side), False
-    is_loose = text.startswith("%") and text not in ("%any", "%any6")
-    key = side.key(f"id{item.suffix}")
-    return _parse_identity(key, text.removeprefix("%") if is_loose else text), is_loose
+def _address_identity(side: Side, is_local: bool) -> Identification:
+    """What an end without id is called: by its address or host name, if it has exactly one.
 
-
-def _address_identity(side: Side) -> Identification:
-    """What an end without id is called: by its address or host name, if it has exactly one."""
-    if len(side.addresses) != 1 or side.end.allow_any:
+    A peer with a network or range may have any identity that is an address in it.
+    """
+    if len(side.addresses) != 1:
         return Identification.any()
     (address,) = side.addresses
-    if address.startswith("%") or "/" in address:
+    if address.startswith("%") or (is_local and "/" in address):
         return Identification.any()
-    try:
-        number = ip_address(address)
-    except ValueError:
-        return _parse_identity(side.word, address)
-    return Identification.any() if number.is_unspecified else Identification.parse(address)
+    identity = _parse_identity(side.word, address)
+    return Identification.any() if is_local and identity.is_pattern else identity
 
 
 def _parse_identity(key: str, text: str) -> Identification:

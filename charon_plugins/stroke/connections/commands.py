@@ -66,7 +66,7 @@ class ConnectionCommands:
         from charon_plugins.stroke.connections.builder import build
 
         name = message.body.name or ""
-        self._report(f"received add_conn '{name}'")
+        self._report(f"received stroke: add connection '{name}'")
         try:
             built = build(message.body, self._surroundings())
         except InvalidConnectionError as error:
@@ -87,19 +87,20 @@ class ConnectionCommands:
         child = peer.children[0]
         twin = self._table.twin_of(peer)
         if twin is not None and self._table.attach_child(twin, child) is not None:
-            self._report(f"added child '{name}' to the connection '{twin.name}', which is alike")
+            self._report(f"added child to existing configuration '{twin.name}'")
             return
         self._table.add(peer)
-        self._report(f"added connection '{name}'")
+        self._report(f"added configuration '{name}'")
 
     def _delete(self, message: Message, _: Channel) -> None:
         name = name_of(message)
+        self._report(f"received stroke: delete connection '{name}'")
         with self._lock:
             found = self._remove(name)
         if found:
-            self._report(f"deleted connection '{name}'; what is established stays up")
+            self._report(f"deleted connection '{name}', what is established stays up")
         else:
-            self._report(f"delete: there is no connection '{name}'")
+            self._report(f"there is no connection '{name}' to delete")
 
     def _remove(self, name: str) -> bool:
         """Remove every child of that name, and the connections that have no child left."""

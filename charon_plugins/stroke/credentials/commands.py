@@ -50,10 +50,11 @@ class CredentialCommands:
     def _add_ca(self, message: Message, _: Channel) -> None:
         if isinstance(message.body, AddCa):
             name = name_of(message)
-            self._report(f"received add_ca '{name}'")
+            self._report(f"received stroke: add ca '{name}'")
             self._store.add_section(name, message.body.cacert)
 
     def _delete_ca(self, message: Message, _: Channel) -> None:
         name = name_of(message)
+        self._report(f"received stroke: delete ca '{name}'")
         if not self._store.remove_section(name):
-            self._report(f"del_ca: there is no ca section '{name}'")
+            self._report(f"there is no ca section '{name}' to delete")

@@ -57,6 +57,7 @@ class ControlCommands:
 
     def _initiate(self, message: Message, channel: Channel) -> None:
         name = name_of(message)
+        self._report(f"received stroke: initiate '{name}'")
         peer = self._backends.peer_by_name(name)
         if peer is None:
             self._complain(message, channel, f"no config named '{name}'")
@@ -93,6 +94,7 @@ class ControlCommands:
             channel.write_line(f"establishing connection '{child.name}' failed")
 
     def _terminate(self, message: Message, channel: Channel) -> None:
+        self._report(f"received stroke: terminate '{name_of(message)}'")
         try:
             wanted = Specifier.parse(name_of(message))
         except ValueError as error:
@@ -184,7 +186,7 @@ class ControlCommands:
             self._report(f"purge: nothing is cached for the flags {others:#x}")
 
     def _complain(self, message: Message, channel: Channel, text: str) -> None:
-        self._report(f"{message.label}: {text}")
+        self._report(text)
         if message.wants_output:
             channel.write_line(text)
 

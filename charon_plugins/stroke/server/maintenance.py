@@ -47,11 +47,12 @@ class MaintenanceCommands:
         body = message.body
         if not isinstance(body, Loglevel):
             return
+        word = body.type or ""
+        self._report(f"received stroke: loglevel {body.level} for {word}")
         if self._settings().prevent_loglevel_changes:
             self._report("loglevel: refused, since prevent_loglevel_changes is set")
             channel.write_line("command not allowed!")
             return
-        word = body.type or ""
         groups = [group for group in Group if word.lower() in (_ANY, group.name.lower())]
         if not groups:
             channel.write_line(f"unknown type '{word}'!")

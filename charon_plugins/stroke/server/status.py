@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from charon_core.plugin.info import PluginState
 from charon_plugins.stroke.server.commands import Command, name_of
-from charon_plugins.stroke.server.status_connections import connections, shunts
+from charon_plugins.stroke.server.status_connections import connections
 from charon_plugins.stroke.server.status_sas import security_associations
 from charon_plugins.stroke.server.times import date, span
 from charon_plugins.stroke.wire.types import MessageType
@@ -52,7 +52,6 @@ class StatusCommands:
         yield from self._sas(name, details=True, wait=wait)
 
     def _sas(self, name: str | None, *, details: bool, wait: bool) -> Iterator[str]:
-        yield from shunts(self._daemon.backends.all_peers(), name)
         sas = self._daemon.controller.list_ike_sas(wait=wait)
         found: dict[str, PeerConfig | None] = {}
 

@@ -40,21 +40,6 @@ def connections(peers: Iterable[PeerConfig], name: str | None) -> Iterator[str]:
             yield from _connection(peer, children)
 
 
-def shunts(peers: Iterable[PeerConfig], name: str | None) -> Iterator[str]:
-    """Block C: connections whose packets pass or are dropped without IPsec."""
-    found = [
-        child
-        for peer in peers
-        for child in peer.children
-        if child.mode.is_shunt and name in (None, child.name)
-    ]
-    if found:
-        yield "Shunted Connections:"
-        for child in found:
-            selectors = f"{_selectors(child.local_ts)} === {_selectors(child.remote_ts)}"
-            yield f"{child.name:>12}:  {selectors} {child.mode.value}"
-
-
 def auth_name(auth: AuthConfig) -> str:
     """How a side authenticates: ``public key``, ``EAP_MD5``, ``EAP_7-311``, ..."""
     if auth.auth_class is not AuthClass.EAP or auth.eap_method is None:

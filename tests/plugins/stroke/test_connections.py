@@ -253,6 +253,11 @@ def test_ike_settings(
             (TrafficSelector.parse("10.1.0.0/16[tcp]"), TrafficSelector.parse("%dynamic[udp]")),
         ),
         (
+            me(protocol=1, from_port=8, to_port=8),
+            "local_ts",
+            (TrafficSelector.parse("%dynamic[icmp/8]"),),
+        ),
+        (
             me(protocol=17, from_port=65535, to_port=0),
             "local_ts",
             (TrafficSelector.parse("%dynamic[udp/%opaque]"),),
@@ -327,10 +332,28 @@ def test_remote_identity(
     assert (str(auth.identity), auth.loose_identity) == (identity, is_loose)
 
 
-@pytest.mark.parametrize("address", ["%any", "0.0.0.0", "10.0.0.0/8", "10.0.0.8,10.0.0.9"])
+@pytest.mark.parametrize("address", ["%any", "0.0.0.0", "%any6", "10.0.0.8,10.0.0.9"])
 def test_identity_of_an_end_without_one_address(surroundings: Surroundings, address: str) -> None:
-    (auth,) = peer(surroundings, **other(address=address)).remote
-    assert auth.identity.is_any
+    made = built(surroundings, **other(address=address), **me(address=address))
+    assert made.peer.remote[0].identity.is_any
+    assert made.peer.local[0].identity.is_any
+    assert any("any identity" in note for note in made.notes) == ("," in address)
+
+
+@pytest.mark.parametrize("address", ["10.1.0.0/16", "10.1.0.0-10.1.255.255"])
+def test_peer_in_a_network_is_called_by_an_address_of_it(
+    surroundings: Surroundings, address: str
+) -> None:
+    made = peer(surroundings, **other(address=address), **me(address=address))
+    accepted = made.remote[0].identity
+    assert Identification.parse("10.1.2.3").matches(accepted)
+    assert not Identification.parse("10.2.2.3").matches(accepted)
+    assert made.local[0].identity.is_any
+
+
+def test_allowany_does_not_change_the_identity(surroundings: Surroundings) -> None:
+    (auth,) = peer(surroundings, **other(address="gw.example", allow_any=1)).remote
+    assert str(auth.identity) == "gw.example"
 
 
 def test_settings_of_the_peer(surroundings: Surroundings) -> None:
@@ -554,7 +577,7 @@ def test_add_and_delete(world: World) -> None:
     delete(world, "home")
     assert names(world) == {}
     delete(world, "home")
-    assert world.bus.said("there is no connection 'home'")
+    assert world.bus.said("there is no connection 'home' to delete")
 
 
 def test_connections_that_differ_in_the_child_only_share_an_ike_sa(world: World) -> None:

@@ -171,17 +171,6 @@ def test_names_of_authentication(world: World, auth: str, text: str) -> None:
     assert f"   remote: uses {text} authentication\n" in status_all(world)
 
 
-def test_shunts(world: World) -> None:
-    end = replace(END, subnets="192.168.7.0/24")
-    add(world, AddConn(name="bypass", mode=4, me=end, other=end))
-    assert status(world) == (
-        "Shunted Connections:\n"
-        "      bypass:  192.168.7.0/24 === 192.168.7.0/24 PASS\n"
-        "Security Associations (0 up, 0 connecting):\n"
-        "  none\n"
-    )
-
-
 def test_security_associations(world: World) -> None:
     add(world, CERT)
     world.controller.sas = [
