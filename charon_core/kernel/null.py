@@ -21,13 +21,12 @@ from charon_core.kernel.interface import (
 )
 
 if TYPE_CHECKING:
-    from charon_core.config.child import Mark
     from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.kernel.interface import (
         BackendContext,
         Encapsulation,
         KernelEvents,
-        PolicyDirection,
+        PolicyKey,
         PolicySpec,
         RandomBytes,
         SaSpec,
@@ -39,9 +38,6 @@ _UNUSED: Final = SaUsage()
 
 SaKey = tuple[int, str, IpsecProtocol]
 """(SPI, destination, protocol): what identifies an SA in a kernel."""
-
-PolicyKey = tuple["TrafficSelector", "TrafficSelector", "PolicyDirection", "Mark | None", int]
-"""(source, destination, direction, mark, if_id): what identifies a policy in a kernel."""
 
 
 class NullBackend:
@@ -161,11 +157,11 @@ class NullBackend:
     def add_policy(self, spec: PolicySpec) -> None:
         """Keep one policy, in place of that with the same selectors."""
         with self._lock:
-            self.policies[_policy_key(spec)] = spec
+            self.policies[spec.key] = spec
 
     def delete_policy(self, spec: PolicySpec) -> None:
         """Forget one policy."""
-        key = _policy_key(spec)
+        key = spec.key
         with self._lock:
             if self.policies.pop(key, None) is None:
                 raise SaNotFound(
@@ -175,7 +171,7 @@ class NullBackend:
 
     def query_policy(self, spec: PolicySpec) -> float | None:
         """Return the injected time of last use."""
-        key = _policy_key(spec)
+        key = spec.key
         with self._lock:
             if key not in self.policies:
                 raise SaNotFound(
@@ -228,7 +224,7 @@ class NullBackend:
     def inject_policy_use(self, spec: PolicySpec, now: float) -> None:
         """Mark a policy as used at monotonic time ``now``."""
         with self._lock:
-            self._policy_use[_policy_key(spec)] = now
+            self._policy_use[spec.key] = now
 
     def inject_expire(self, sa: SaId, *, hard: bool) -> None:
         """Report an expired lifetime; a hard one removes the SA, as a kernel does."""
@@ -262,10 +258,6 @@ class NullBackend:
 
 def _key(sa: SaId) -> SaKey:
     return (sa.spi, sa.destination, sa.protocol)
-
-
-def _policy_key(spec: PolicySpec) -> PolicyKey:
-    return (spec.source, spec.destination, spec.direction, spec.mark, spec.if_id)
 
 
 def _no_sa(operation: str, sa: SaId) -> SaNotFound:

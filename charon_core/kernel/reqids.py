@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Union
 
 from charon_core.kernel.interface import REQID_LIMIT
 
@@ -15,13 +15,8 @@ if TYPE_CHECKING:
 
 _FIRST: Final = 1
 
-_Key = tuple[
-    frozenset["TrafficSelector"],
-    frozenset["TrafficSelector"],
-    "Mark | None",
-    "Mark | None",
-    int,
-]
+_Side = Union["TrafficSelector", "frozenset[TrafficSelector]"]
+_Key = tuple[_Side, _Side, "Mark | None", "Mark | None", int]
 
 
 class ReqidAllocator:
@@ -65,7 +60,7 @@ class ReqidAllocator:
         """
         if not 0 <= fixed <= REQID_LIMIT:
             raise ValueError(f"reqid must be in 0..{REQID_LIMIT}, got {fixed}")
-        key = (frozenset(local_ts), frozenset(remote_ts), mark_in, mark_out, if_id)
+        key = (_side(local_ts), _side(remote_ts), mark_in, mark_out, if_id)
         with self._lock:
             if fixed:
                 known, count = self._holders.get(fixed, (None, 0))
@@ -117,3 +112,8 @@ class ReqidAllocator:
 
     def _step(self) -> None:
         self._next = self._next + 1 if self._next < REQID_LIMIT else _FIRST
+
+
+def _side(selectors: Sequence[TrafficSelector]) -> _Side:
+    """The selectors without their order; a set of one would cost 200 octets more than it."""
+    return selectors[0] if len(selectors) == 1 else frozenset(selectors)

@@ -7,8 +7,15 @@ order, times are seconds, keys are wrapped secrets.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from charon_core.kernel.priority import (
+    PRIORITY_EXCEPTION,
+    PRIORITY_INSTALLED,
+    PRIORITY_ROUTED,
+    policy_priority,
+)
 
 if TYPE_CHECKING:
     from charon_core.config.child import ChildMode, Mark
@@ -199,13 +206,16 @@ class PolicySpec:
     direction: PolicyDirection
     action: PolicyAction = PolicyAction.PROTECT
     priority: int | None = None
-    """The lower, the stronger; None computes it from the selectors (manager.policy_priority)."""
+    """The lower, the stronger; None computes it from the selectors (priority.policy_priority),
+    so that it is never None in a finished spec."""
     template: PolicyTemplate | None = None
     """Needed for PROTECT, unused otherwise."""
     mark: Mark | None = None
     if_id: int = 0
     routed: bool = False
     """A trap policy: waits for traffic, weaker than the same policy of an installed CHILD_SA."""
+    key: PolicyKey = field(init=False, repr=False, compare=False)
+    """Source, destination, direction, mark and if_id: a kernel has one policy for each."""
 
     def __post_init__(self) -> None:
         if self.action is PolicyAction.PROTECT and self.template is None:
@@ -216,10 +226,30 @@ class PolicySpec:
             raise ValueError(
                 f"policy {self} mixes IPv{self.source.family} and IPv{self.destination.family}"
             )
+        key = (self.source, self.destination, self.direction, self.mark, self.if_id)
+        object.__setattr__(self, "key", key)
+        if self.priority is None:
+            computed = policy_priority(self._class, self.source, self.destination)
+            object.__setattr__(self, "priority", computed)
+
+    @property
+    def strength(self) -> int:
+        """The priority, which is always known; the lower, the stronger."""
+        return self.priority or 0
+
+    @property
+    def _class(self) -> int:
+        if self.action is not PolicyAction.PROTECT:
+            return PRIORITY_EXCEPTION
+        return PRIORITY_ROUTED if self.routed else PRIORITY_INSTALLED
 
     def __str__(self) -> str:
         """``10.1.0.0/16 === 10.2.0.0/16 out``."""
         return f"{self.source} === {self.destination} {self.direction.value}"
+
+
+PolicyKey = tuple["TrafficSelector", "TrafficSelector", PolicyDirection, "Mark | None", int]
+"""What identifies a policy in a kernel: source, destination, direction, mark, if_id."""
 
 
 class SaUsage(NamedTuple):

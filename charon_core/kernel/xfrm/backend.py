@@ -26,13 +26,12 @@ from charon_core.kernel.xfrm.sockets import bypass_policies, take_esp_in_udp
 
 if TYPE_CHECKING:
     from charon_core.config.child import Mark
-    from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.kernel.interface import (
         BackendContext,
         Encapsulation,
         IpsecProtocol,
         KernelEvents,
-        PolicyDirection,
+        PolicyKey,
         PolicySpec,
         RunningLoop,
         SaId,
@@ -47,7 +46,6 @@ _STOP_SECONDS: Final = 2.0
 _ACQUIRE_TIMEOUT_FILE: Final = Path("/proc/sys/net/core/xfrm_acq_expires")
 
 _SaKey = tuple[int, str, "IpsecProtocol"]
-_PolicyKey = tuple["TrafficSelector", "TrafficSelector", "PolicyDirection", "Mark | None", int]
 
 
 class _Installed(NamedTuple):
@@ -81,7 +79,7 @@ class XfrmBackend:
         # Guards the two tables below; never held while the kernel is asked.
         self._lock = threading.Lock()
         self._sas: dict[_SaKey, _Installed] = {}
-        self._policies: dict[_PolicyKey, PolicySpec] = {}
+        self._policies: dict[PolicyKey, PolicySpec] = {}
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -242,39 +240,36 @@ class XfrmBackend:
         """Install or replace a policy; a failure leaves what was there before."""
         from charon_core.kernel.xfrm import policies
 
-        operation = f"add policy {spec}"
-        done: list[bytes] = []
-        bodies = policies.encode_policies(spec)
-        identities = policies.encode_ids(spec)
-        key = _policy_key(spec)
         with self._lock:
-            before = self._policies.get(key)
+            before = self._policies.get(spec.key)
+        done = 0
         try:
-            for body, identity in zip(bodies, identities, strict=True):
-                self._request(operation, constants.XFRM_MSG_UPDPOLICY, body)
-                done.append(identity)
+            for body in policies.encode_policies(spec):
+                self._request(f"add policy {spec}", constants.XFRM_MSG_UPDPOLICY, body)
+                done += 1
         except KernelError:
-            self._undo_policy(before, done)
+            self._undo_policy(spec, before, done)
             raise
         with self._lock:
-            self._policies[key] = spec
+            self._policies[spec.key] = spec
 
-    def _undo_policy(self, before: PolicySpec | None, done: list[bytes]) -> None:
+    def _undo_policy(self, spec: PolicySpec, before: PolicySpec | None, done: int) -> None:
+        """Take back the first ``done`` parts of ``spec``, or put back what they replaced."""
         from charon_core.kernel.xfrm import policies
 
         if before is None:
-            for identity in done:
-                self._request("take back policy", constants.XFRM_MSG_DELPOLICY, identity)
+            for identity in policies.encode_ids(spec)[:done] if done else ():
+                self._request(f"take back {spec}", constants.XFRM_MSG_DELPOLICY, identity)
         elif done:
             for body in policies.encode_policies(before):
-                self._request("put back policy", constants.XFRM_MSG_UPDPOLICY, body)
+                self._request(f"put back {before}", constants.XFRM_MSG_UPDPOLICY, body)
 
     def delete_policy(self, spec: PolicySpec) -> None:
         """Remove a policy, all parts of it."""
         from charon_core.kernel.xfrm import policies
 
         with self._lock:
-            self._policies.pop(_policy_key(spec), None)
+            self._policies.pop(spec.key, None)
         failure: KernelError | None = None
         for identity in policies.encode_ids(spec):
             try:
@@ -339,10 +334,6 @@ class XfrmBackend:
                 seconds,
                 error.strerror,
             )
-
-
-def _policy_key(spec: PolicySpec) -> _PolicyKey:
-    return (spec.source, spec.destination, spec.direction, spec.mark, spec.if_id)
 
 
 def _load_messages() -> None:

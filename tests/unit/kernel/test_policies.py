@@ -16,7 +16,7 @@ from charon_core.kernel.interface import (
     SaNotFound,
 )
 from charon_core.kernel.null import NullBackend
-from charon_core.kernel.policies import PolicyTable, policy_priority
+from charon_core.kernel.policies import PolicyTable
 from tests.unit.kernel.factories import policy, template
 
 
@@ -58,8 +58,8 @@ def reqid(number: int, **changes: Any) -> PolicySpec:
 
 
 def test_documented_priority() -> None:
-    assert policy_priority(policy("10.1.0.0/16", "10.2.0.0/16")) == 208_384
-    assert policy_priority(policy("10.1.0.0/16[tcp]", "10.2.0.0/16[tcp]")) == 208_384 - 128
+    assert policy("10.1.0.0/16", "10.2.0.0/16").priority == 208_384
+    assert policy("10.1.0.0/16[tcp]", "10.2.0.0/16[tcp]").priority == 208_384 - 128
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_documented_priority() -> None:
     ],
 )
 def test_stronger_policy_has_the_lower_priority(stronger: PolicySpec, weaker: PolicySpec) -> None:
-    assert policy_priority(stronger) < policy_priority(weaker)
+    assert stronger.strength < weaker.strength
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -95,8 +95,8 @@ def test_classes_never_overlap(family: int) -> None:
         {"routed": True},
     ]
     for base, changes in zip((100_000, 200_000, 300_000), classes, strict=True):
-        assert policy_priority(policy(*host, **changes)) == base
-        assert policy_priority(policy(*anything, **changes)) < base + 100_000
+        assert policy(*host, **changes).priority == base
+        assert policy(*anything, **changes).priority < base + 100_000
 
 
 def test_installing_twice_keeps_one(table: PolicyTable, kernel: Watched) -> None:
@@ -113,7 +113,7 @@ def test_installing_twice_keeps_one(table: PolicyTable, kernel: Watched) -> None
 def test_priority_reaches_the_backend(table: PolicyTable, kernel: Watched) -> None:
     table.add(reqid(1))
     (installed,) = kernel.policies.values()
-    assert installed.priority == policy_priority(reqid(1))
+    assert installed.priority == 208_384
 
 
 def test_installed_hides_trap_and_trap_comes_back(table: PolicyTable, kernel: Watched) -> None:
@@ -143,6 +143,20 @@ def test_newest_of_equals_wins(table: PolicyTable, kernel: Watched) -> None:
     assert kernel.calls == ["add 1", "add 2", "add 3"]
     table.delete(reqid(3))
     assert kernel.installed == [2]
+
+
+def test_older_of_equals_that_is_added_again_is_the_newest(
+    table: PolicyTable, kernel: Watched
+) -> None:
+    for number in (1, 2, 1):
+        table.add(reqid(number))
+    assert kernel.installed == [1]
+    table.delete(reqid(1))
+    assert kernel.installed == [2]
+    table.delete(reqid(2))
+    assert kernel.installed == [1]
+    table.delete(reqid(1))
+    assert kernel.is_empty
 
 
 @pytest.mark.parametrize(
