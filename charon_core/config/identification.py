@@ -9,11 +9,51 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING, Final
 
 from charon_core.config import der, dn
+from charon_core.config.identity_types import (
+    ADDRESS_LENGTHS,
+    ANY,
+    DER_ASN1_DN,
+    DER_ASN1_GN,
+    FC_NAME,
+    FQDN,
+    IPV4_ADDR,
+    IPV4_ADDR_RANGE,
+    IPV4_ADDR_SUBNET,
+    IPV6_ADDR,
+    IPV6_ADDR_RANGE,
+    IPV6_ADDR_SUBNET,
+    KEY_ID,
+    NULL,
+    RANGES,
+    RFC822_ADDR,
+    SUBNETS,
+    TEXT_TYPES,
+    TYPE_NAMES,
+    display,
+)
 from charon_core.encoding.errors import ParseError
-from charon_core.encoding.registry import IdType
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+__all__ = [
+    "ANY",
+    "DER_ASN1_DN",
+    "DER_ASN1_GN",
+    "FC_NAME",
+    "FQDN",
+    "IPV4_ADDR",
+    "IPV4_ADDR_RANGE",
+    "IPV4_ADDR_SUBNET",
+    "IPV6_ADDR",
+    "IPV6_ADDR_RANGE",
+    "IPV6_ADDR_SUBNET",
+    "KEY_ID",
+    "MAX_LENGTH",
+    "NULL",
+    "RFC822_ADDR",
+    "Identification",
+]
 
 SCORE_PERFECT: Final = 20
 """The identities are the same."""
@@ -30,43 +70,8 @@ SCORE_ANY: Final = 1
 SCORE_NONE: Final = 0
 """The identities do not match."""
 
-ANY: Final = 0
-"""Pseudo type of an identity that matches everything; never on the wire (reserved there)."""
-
-IPV4_ADDR: Final = int(IdType.IPV4_ADDR)
-FQDN: Final = int(IdType.FQDN)
-RFC822_ADDR: Final = int(IdType.RFC822_ADDR)
-IPV6_ADDR: Final = int(IdType.IPV6_ADDR)
-DER_ASN1_DN: Final = int(IdType.DER_ASN1_DN)
-DER_ASN1_GN: Final = int(IdType.DER_ASN1_GN)
-KEY_ID: Final = int(IdType.KEY_ID)
-FC_NAME: Final = int(IdType.FC_NAME)
-NULL: Final = int(IdType.NULL)
-# Registered for IKEv1 only; here they are patterns in configurations and secrets.
-IPV4_ADDR_SUBNET: Final = 4
-IPV6_ADDR_SUBNET: Final = 6
-IPV4_ADDR_RANGE: Final = 7
-IPV6_ADDR_RANGE: Final = 8
-
 MAX_LENGTH: Final = 4096
 """Octets of an identity that a peer may send; certificates' longest names are far shorter."""
-
-_TYPE_NAMES: Final = {
-    ANY: "ID_ANY",
-    IPV4_ADDR: "ID_IPV4_ADDR",
-    FQDN: "ID_FQDN",
-    RFC822_ADDR: "ID_RFC822_ADDR",
-    IPV4_ADDR_SUBNET: "ID_IPV4_ADDR_SUBNET",
-    IPV6_ADDR: "ID_IPV6_ADDR",
-    IPV6_ADDR_SUBNET: "ID_IPV6_ADDR_SUBNET",
-    IPV4_ADDR_RANGE: "ID_IPV4_ADDR_RANGE",
-    IPV6_ADDR_RANGE: "ID_IPV6_ADDR_RANGE",
-    DER_ASN1_DN: "ID_DER_ASN1_DN",
-    DER_ASN1_GN: "ID_DER_ASN1_GN",
-    KEY_ID: "ID_KEY_ID",
-    FC_NAME: "ID_FC_NAME",
-    NULL: "ID_NULL",
-}
 
 _PREFIXES: Final = {
     "ipv4": IPV4_ADDR,
@@ -92,19 +97,7 @@ _ANY_TEXTS: Final = frozenset({"", "%any", "%any6", "0.0.0.0", "*", "::", "0::0"
 _XMPP_OID: Final = der.encode(der.OBJECT_IDENTIFIER, der.encode_oid("1.3.6.1.5.5.7.8.5"))
 _CONTEXT_0: Final = 0xA0
 
-_ADDRESS_LENGTHS: Final = {
-    IPV4_ADDR: 4,
-    IPV4_ADDR_SUBNET: 8,
-    IPV4_ADDR_RANGE: 8,
-    IPV6_ADDR: 16,
-    IPV6_ADDR_SUBNET: 32,
-    IPV6_ADDR_RANGE: 32,
-}
-_SUBNETS: Final = {IPV4_ADDR: IPV4_ADDR_SUBNET, IPV6_ADDR: IPV6_ADDR_SUBNET}
-_RANGES: Final = {IPV4_ADDR: IPV4_ADDR_RANGE, IPV6_ADDR: IPV6_ADDR_RANGE}
-_TEXT_TYPES: Final = frozenset({FQDN, RFC822_ADDR})
 _CONTROLS: Final = bytes([*range(0x20), 0x7F])
-_DIGEST_LENGTH: Final = 20
 _UNPARSED: Final = object()
 
 
@@ -161,11 +154,11 @@ class Identification:
             raise _refuse(f"reserved identification type {id_type}")
         if len(data) > MAX_LENGTH:
             raise _refuse(f"identity of {len(data)} octets, at most {MAX_LENGTH} are accepted")
-        if id_type in _TEXT_TYPES:
+        if id_type in TEXT_TYPES:
             if data.translate(None, _CONTROLS) != data:
                 raise _refuse("identity contains control characters")
-        elif (length := _ADDRESS_LENGTHS.get(id_type)) is not None and len(data) != length:
-            name = _TYPE_NAMES[id_type]
+        elif (length := ADDRESS_LENGTHS.get(id_type)) is not None and len(data) != length:
+            name = TYPE_NAMES[id_type]
             raise _refuse(f"{name} of {len(data)} octets, expected {length}")
         return cls(id_type, data)
 
@@ -215,30 +208,30 @@ class Identification:
     def is_pattern(self) -> bool:
         """Whether more than one identity matches this one."""
         id_type = self.id_type
-        if id_type in _TEXT_TYPES:
+        if id_type in TEXT_TYPES:
             return self.data.startswith(b"*")
         if id_type == DER_ASN1_DN:
             name = self._normal_name()
             return name is not None and dn.wildcards(name) > 0
-        return id_type == ANY or id_type in _SUBNETS.values() or id_type in _RANGES.values()
+        return id_type == ANY or id_type in SUBNETS.values() or id_type in RANGES.values()
 
     @property
     def address(self) -> str | None:
         """The IP address in canonical text, or None if the identity is not an address."""
-        if _ADDRESS_LENGTHS.get(self.id_type) == len(self.data) and self.id_type in _SUBNETS:
+        if ADDRESS_LENGTHS.get(self.id_type) == len(self.data) and self.id_type in SUBNETS:
             return str(ip_address(self.data))
         return None
 
     @property
     def type_name(self) -> str:
         """The IANA name of the type, for example ``ID_FQDN``."""
-        return _TYPE_NAMES.get(self.id_type, f"ID_{self.id_type}")
+        return TYPE_NAMES.get(self.id_type, f"ID_{self.id_type}")
 
     @property
     def match_key(self) -> Hashable:
         """A key for dictionaries: two identities that match perfectly have the same one."""
         id_type = self.id_type
-        if id_type in _TEXT_TYPES:
+        if id_type in TEXT_TYPES:
             return id_type, self.data.lower()
         if id_type == DER_ASN1_DN:
             return id_type, self._normal_name() or self.data
@@ -258,7 +251,7 @@ class Identification:
             return SCORE_MANY_WILDCARDS if self._is_within(pattern) else SCORE_NONE
         if self.data == pattern.data:
             return SCORE_PERFECT
-        if theirs in _TEXT_TYPES:
+        if theirs in TEXT_TYPES:
             return _match_text(self.data.lower(), pattern.data.lower())
         if theirs == DER_ASN1_DN:
             return self._match_name(pattern)
@@ -266,7 +259,7 @@ class Identification:
 
     def __str__(self) -> str:
         """The bare value, as log lines and status output show it."""
-        return _display(self.id_type, self.data)
+        return display(self.id_type, self.data)
 
     def __repr__(self) -> str:
         return f"Identification({self.type_name}, {str(self)!r})"
@@ -293,15 +286,15 @@ class Identification:
     def _is_within(self, pattern: Identification) -> bool:
         """Whether this is an address of the subnet or range that the pattern stands for."""
         data = self.data
-        size = _ADDRESS_LENGTHS.get(self.id_type)
-        if self.id_type not in _SUBNETS or size != len(data) or len(pattern.data) != 2 * size:
+        size = ADDRESS_LENGTHS.get(self.id_type)
+        if self.id_type not in SUBNETS or size != len(data) or len(pattern.data) != 2 * size:
             return False
         low, high = pattern.data[:size], pattern.data[size:]
-        if pattern.id_type == _RANGES[self.id_type]:
+        if pattern.id_type == RANGES[self.id_type]:
             return low <= data <= high
         mask = int.from_bytes(high, "big")
         masked = int.from_bytes(data, "big") & mask
-        return pattern.id_type == _SUBNETS[self.id_type] and masked == int.from_bytes(low, "big")
+        return pattern.id_type == SUBNETS[self.id_type] and masked == int.from_bytes(low, "big")
 
 
 _THE_ANY: Final = Identification(ANY, b"")
@@ -366,52 +359,11 @@ def _parse_addresses(text: str, address_type: int) -> Identification:
             message = f"'{text}' has no number of prefix bits"
             raise ValueError(message)
         data = network.network_address.packed + network.netmask.packed
-        return Identification(_SUBNETS[address_type], data)
+        return Identification(SUBNETS[address_type], data)
     first, _, last = text.partition("-")
     kind = IPv6Address if address_type == IPV6_ADDR else IPv4Address
     low, high = kind(first.strip()).packed, kind(last.strip()).packed
     if low > high:
         message = f"the range '{text}' ends before it begins"
         raise ValueError(message)
-    return Identification(_RANGES[address_type], low + high)
-
-
-def _display(id_type: int, data: bytes) -> str:
-    if id_type == ANY:
-        return "%any"
-    if id_type in _TEXT_TYPES or id_type == FC_NAME:
-        return _printable(data)
-    if id_type in _ADDRESS_LENGTHS:
-        return _display_address(id_type, data)
-    if id_type == DER_ASN1_DN:
-        return dn.display(data)
-    if id_type == DER_ASN1_GN:
-        return "(ASN.1 general name)"
-    if id_type == NULL:
-        return "ID_NULL"
-    if id_type == KEY_ID and len(data) != _DIGEST_LENGTH and data.isascii():
-        text = data.decode("ascii")
-        if text.isprintable():
-            return text
-    return data.hex(":")
-
-
-def _display_address(id_type: int, data: bytes) -> str:
-    """Show what is there; data that is too short for its type has no other form than hex."""
-    size = 4 if id_type in {IPV4_ADDR, IPV4_ADDR_SUBNET, IPV4_ADDR_RANGE} else 16
-    single = id_type in _SUBNETS
-    if len(data) < (size if single else 2 * size):
-        return f"(invalid {_TYPE_NAMES[id_type]} #{data.hex()})"
-    first = str(ip_address(data[:size]))
-    if single:
-        return first
-    second = data[size : 2 * size]
-    if id_type in _RANGES.values():
-        return f"{first}-{ip_address(second)}"
-    bits = int.from_bytes(second, "big").bit_count()
-    return f"{first}/{bits}"
-
-
-def _printable(data: bytes) -> str:
-    text = data.decode("utf-8", "replace")
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    return Identification(RANGES[address_type], low + high)

@@ -7,6 +7,12 @@ from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import TYPE_CHECKING, Final
 
+from charon_core.config.protocol_port import (
+    ANY_PROTOCOL,
+    ICMP_PROTOCOLS,
+    MAX_PORT,
+    parse_protocol_port,
+)
 from charon_core.config.service_names import host_tables
 from charon_core.encoding.errors import ParseError
 from charon_core.encoding.registry import TsType
@@ -16,12 +22,19 @@ if TYPE_CHECKING:
 
     from charon_core.encoding.payloads import SelectorSubstructure
 
-ANY_PROTOCOL: Final = 0
-MAX_PORT: Final = 65535
+__all__ = [
+    "ANY_PROTOCOL",
+    "MAX_NARROWED",
+    "MAX_PORT",
+    "TrafficSelector",
+    "merge",
+    "narrow",
+    "parse_protocol_port",
+]
+
 MAX_NARROWED: Final = 128
 """Selectors that narrowing yields at most: as many as a TS payload may have here."""
 
-_ICMP: Final = frozenset({1, 58})
 _SIZES: Final = {4: 4, 6: 16}
 _SOCKET_FAMILIES: Final = {4: AF_INET, 6: AF_INET6}
 _TS_TYPES: Final = {4: int(TsType.IPV4_ADDR_RANGE), 6: int(TsType.IPV6_ADDR_RANGE)}
@@ -147,7 +160,7 @@ class TrafficSelector:
             if not inside.endswith("]"):
                 message = f"selector '{text}' lacks the closing bracket"
                 raise ValueError(message)
-            protocol, ports = _parse_protocol_port(inside[:-1], text)
+            protocol, ports = parse_protocol_port(inside[:-1], text)
         if written in {"%dynamic", "dynamic"}:
             return cls.dynamic_of(protocol, ports)
         address, slash, prefix = written.partition("/")
@@ -334,7 +347,7 @@ class TrafficSelector:
         if self.is_opaque:
             return "OPAQUE"
         first, last = self.start_port, self.end_port
-        if self.protocol in _ICMP:
+        if self.protocol in ICMP_PROTOCOLS:
             return _icmp(first) if first == last else f"{_icmp(first)}-{_icmp(last)}"
         if first == last:
             return host_tables().service(first, self.protocol)
@@ -356,63 +369,6 @@ def _pack(host: str) -> tuple[int, bytes]:
     except (OSError, ValueError):
         # ip_address() says what is wrong in the same words for every caller.
         return 4, ip_address(host).packed
-
-
-def parse_protocol_port(text: str) -> tuple[int, tuple[int, int]]:
-    """Take ``tcp``, ``17/53``, ``icmp/8``, ``/53``, ``udp/%opaque`` or ``%any/1000-2000``.
-
-    Returns:
-        IP protocol and (first, last) port.
-
-    Raises:
-        ValueError: unknown names, or numbers out of range.
-    """
-    return _parse_protocol_port(text, text)
-
-
-def _parse_protocol_port(text: str, whole: str) -> tuple[int, tuple[int, int]]:
-    written, slash, port = text.partition("/")
-    protocol = _parse_protocol(written.strip(), whole)
-    return protocol, _parse_ports(port.strip(), protocol, whole) if slash else (0, MAX_PORT)
-
-
-def _parse_protocol(text: str, whole: str) -> int:
-    if text in {"", "%any"}:
-        return ANY_PROTOCOL
-    number = int(text) if text.isascii() and text.isdigit() else host_tables().protocol_number(text)
-    if number is None or number > 255:
-        message = f"selector '{whole}': '{text}' is no IP protocol (a name or 0..255)"
-        raise ValueError(message)
-    return number
-
-
-def _parse_ports(text: str, protocol: int, whole: str) -> tuple[int, int]:
-    if text in {"", "%any"}:
-        return 0, MAX_PORT
-    if text == "%opaque":
-        return MAX_PORT, 0
-    single = _parse_port(text, protocol)
-    if single is not None:
-        return single, single
-    low, dash, high = text.partition("-")
-    first, last = _parse_port(low, protocol), _parse_port(high, protocol)
-    if not dash or first is None or last is None or first > last:
-        message = (
-            f"selector '{whole}': '{text}' is no port (a name, 0..65535, a range, %any or %opaque)"
-        )
-        raise ValueError(message)
-    return first, last
-
-
-def _parse_port(text: str, protocol: int) -> int | None:
-    """Return a single port, or None; an ICMP type alone moves to the high octet."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        number = int(text)
-        if number > MAX_PORT:
-            return None
-        return number << 8 if protocol in _ICMP and number < 256 else number
-    return host_tables().port(text, protocol) if text else None
 
 
 def narrow(

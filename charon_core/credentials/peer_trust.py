@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from charon_core.config.identification import SCORE_PERFECT
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 MAX_LEAVES: Final = 8
 """Certificates that are tried for one peer that did not send its own."""
 
+MAX_PARSED: Final = 512
+"""Certificates of configurations that are kept taken apart."""
+
 MAX_SHOWN_NAMES: Final = 8
 """Names of a certificate that a message lists."""
 
@@ -45,12 +49,14 @@ class PeerTrust:
         relations: Signatures on certificates that need not be verified again.
     """
 
-    __slots__ = ("_source", "relations")
+    __slots__ = ("_certificate", "_source", "relations")
 
     def __init__(self, source: CredentialManager) -> None:
         """Decide with the credentials of `source`."""
         self._source = source
         self.relations = RelationCache()
+        # Configurations hold octets; what they say is needed several times in each handshake.
+        self._certificate = lru_cache(MAX_PARSED)(Certificate)
 
     def trusted_keys(
         self,
@@ -109,7 +115,7 @@ class PeerTrust:
     ) -> list[Certificate]:
         """Return the certificates that may be the peer's own."""
         if auth.certificates:
-            candidates = _pinned(presented, auth, problems)
+            candidates = self._pinned(presented, auth, problems)
         elif auth.public_keys:
             return []
         elif presented:
@@ -120,6 +126,29 @@ class PeerTrust:
         if candidates and not named:
             problems.add(ProblemKind.IDENTITY, _not_named(candidates[0], identity, auth))
         return named[:MAX_LEAVES]
+
+    def _pinned(
+        self, presented: Sequence[Certificate], auth: AuthConfig, problems: Problems
+    ) -> list[Certificate]:
+        """Return the configured certificates; one that the peer presents itself comes first."""
+        pinned = self._parse_all(auth.certificates)
+        if presented and presented[0].der not in auth.certificates:
+            problems.add(
+                ProblemKind.CONSTRAINT,
+                f"the peer sent certificate {presented[0]}, but the connection only accepts "
+                f"{', '.join(map(str, pinned))}",
+            )
+        return sorted(pinned, key=lambda certificate: certificate not in presented)
+
+    def _parse_all(self, certificates: Sequence[bytes]) -> list[Certificate]:
+        parsed: list[Certificate] = []
+        for data in certificates:
+            try:
+                parsed.append(self._certificate(data))
+            except CertificateError:
+                # Whoever made the configuration has reported it; the others still count.
+                continue
+        return parsed
 
     def _trusted_chain(
         self,
@@ -155,7 +184,7 @@ class PeerTrust:
         self, auth: AuthConfig
     ) -> tuple[PrivateKey, tuple[Certificate, ...]] | None:
         """Return our private key and the certificates to send; see `CredentialManager`."""
-        configured = _parse_all(auth.certificates)
+        configured = self._parse_all(auth.certificates)
         for certificate in configured:
             key = self._private_key(certificate.public_key)
             if key is not None:
@@ -259,28 +288,3 @@ def _not_named(leaf: Certificate, identity: Identification, auth: AuthConfig) ->
         f"certificate {leaf} does not name '{wanted}' ({wanted.type_name}); it names {shown}: "
         "the identity must be the subject or one of the subjectAltNames"
     )
-
-
-def _pinned(
-    presented: Sequence[Certificate], auth: AuthConfig, problems: Problems
-) -> list[Certificate]:
-    """Return the configured certificates; one that the peer presents itself comes first."""
-    pinned = _parse_all(auth.certificates)
-    if presented and presented[0].der not in auth.certificates:
-        problems.add(
-            ProblemKind.CONSTRAINT,
-            f"the peer sent certificate {presented[0]}, but the connection only accepts "
-            f"{', '.join(map(str, pinned))}",
-        )
-    return sorted(pinned, key=lambda certificate: certificate not in presented)
-
-
-def _parse_all(certificates: Sequence[bytes]) -> list[Certificate]:
-    parsed: list[Certificate] = []
-    for data in certificates:
-        try:
-            parsed.append(Certificate(data))
-        except CertificateError:
-            # Whoever made the configuration has reported it; the others still count.
-            continue
-    return parsed
