@@ -154,7 +154,8 @@ class XfrmBackend:
 
         body = states.encode_spi_request(source, destination, protocol, self._context.spi_range)
         frame = self._query(
-            f"allocate {protocol.name} SPI for {source} -> {destination}",
+            "allocate SPI for",
+            f"{source} -> {destination}",
             constants.XFRM_MSG_ALLOCSPI,
             body,
         )
@@ -167,20 +168,19 @@ class XfrmBackend:
         """Install an SA; an inbound one takes the place of its reservation."""
         from charon_core.kernel.xfrm import states
 
-        operation = f"add SA {spec.id}"
         key = (spec.id.spi, spec.id.destination, spec.id.protocol)
         with self._lock:
             known = self._sas.get(key)
         if known is not None and not known.is_reserved:
-            raise SaExists(operation, "File exists", "this SA is installed already")
+            raise SaExists(f"add SA {spec.id}", "File exists", "this SA is installed already")
         body = states.encode_sa(spec)
         if known is not None:
             try:
-                self._request(operation, constants.XFRM_MSG_UPDSA, body)
+                self._request("add SA", spec.id, constants.XFRM_MSG_UPDSA, body)
             except SaNotFound:  # the reservation has expired
-                self._request(operation, constants.XFRM_MSG_NEWSA, body)
+                self._request("add SA", spec.id, constants.XFRM_MSG_NEWSA, body)
         else:
-            self._request(operation, constants.XFRM_MSG_NEWSA, body)
+            self._request("add SA", spec.id, constants.XFRM_MSG_NEWSA, body)
         with self._lock:
             self._sas[key] = _Installed(spec.id.source, spec.mark, spec.if_id, is_reserved=False)
 
@@ -190,16 +190,16 @@ class XfrmBackend:
         """Move an SA: XFRM has no other way than to read it, delete it, and add it anew."""
         from charon_core.kernel.xfrm import states
 
-        operation = f"move SA {sa} to {source} -> {destination}"
+        subject = f"{sa} to {source} -> {destination}"
         installed = self._installed(sa)
         identity = states.encode_id(sa, installed.mark, installed.if_id)
-        frame = self._query(operation, constants.XFRM_MSG_GETSA, identity)
+        frame = self._query("move SA", subject, constants.XFRM_MSG_GETSA, identity)
         before, after = states.move_sa(frame, sa, source, destination, encapsulation)
-        self._request(operation, constants.XFRM_MSG_DELSA, identity)
+        self._request("move SA", subject, constants.XFRM_MSG_DELSA, identity)
         try:
-            self._request(operation, constants.XFRM_MSG_NEWSA, after)
+            self._request("move SA", subject, constants.XFRM_MSG_NEWSA, after)
         except KernelError:
-            self._request(f"put back SA {sa}", constants.XFRM_MSG_NEWSA, before)
+            self._request("put back SA", sa, constants.XFRM_MSG_NEWSA, before)
             raise
         with self._lock:
             self._sas.pop((sa.spi, sa.destination, sa.protocol), None)
@@ -211,9 +211,7 @@ class XfrmBackend:
 
         installed = self._installed(sa)
         identity = states.encode_id(sa, installed.mark, installed.if_id)
-        return states.decode_usage(
-            self._query(f"query SA {sa}", constants.XFRM_MSG_GETSA, identity)
-        )
+        return states.decode_usage(self._query("query SA", sa, constants.XFRM_MSG_GETSA, identity))
 
     def delete_sa(self, sa: SaId) -> None:
         """Remove an SA or a reservation."""
@@ -223,7 +221,7 @@ class XfrmBackend:
         identity = states.encode_id(sa, installed.mark, installed.if_id)
         with self._lock:
             self._sas.pop((sa.spi, sa.destination, sa.protocol), None)
-        self._request(f"delete SA {sa}", constants.XFRM_MSG_DELSA, identity)
+        self._request("delete SA", sa, constants.XFRM_MSG_DELSA, identity)
 
     def _installed(self, sa: SaId) -> _Installed:
         with self._lock:
@@ -245,7 +243,7 @@ class XfrmBackend:
         done = 0
         try:
             for body in policies.encode_policies(spec):
-                self._request(f"add policy {spec}", constants.XFRM_MSG_UPDPOLICY, body)
+                self._request("add policy", spec, constants.XFRM_MSG_UPDPOLICY, body)
                 done += 1
         except KernelError:
             self._undo_policy(spec, before, done)
@@ -259,10 +257,10 @@ class XfrmBackend:
 
         if before is None:
             for identity in policies.encode_ids(spec)[:done] if done else ():
-                self._request(f"take back {spec}", constants.XFRM_MSG_DELPOLICY, identity)
+                self._request("take back policy", spec, constants.XFRM_MSG_DELPOLICY, identity)
         elif done:
             for body in policies.encode_policies(before):
-                self._request(f"put back {before}", constants.XFRM_MSG_UPDPOLICY, body)
+                self._request("put back policy", before, constants.XFRM_MSG_UPDPOLICY, body)
 
     def delete_policy(self, spec: PolicySpec) -> None:
         """Remove a policy, all parts of it."""
@@ -273,7 +271,7 @@ class XfrmBackend:
         failure: KernelError | None = None
         for identity in policies.encode_ids(spec):
             try:
-                self._request(f"delete policy {spec}", constants.XFRM_MSG_DELPOLICY, identity)
+                self._request("delete policy", spec, constants.XFRM_MSG_DELPOLICY, identity)
             except KernelError as error:
                 failure = failure or error
         if failure is not None:
@@ -285,7 +283,7 @@ class XfrmBackend:
 
         used = [
             policies.decode_last_use(
-                self._query(f"query policy {spec}", constants.XFRM_MSG_GETPOLICY, identity)
+                self._query("query policy", spec, constants.XFRM_MSG_GETPOLICY, identity)
             )
             for identity in policies.encode_ids(spec)
         ]
@@ -303,21 +301,22 @@ class XfrmBackend:
 
     # -- netlink ------------------------------------------------------------------------------
 
-    def _request(self, operation: str, kind: int, body: bytes) -> None:
+    def _request(self, verb: str, subject: object, kind: int, body: bytes) -> None:
+        # The subject becomes text only if it has to be told to somebody.
         try:
-            self._socket(operation).request(kind, body)
+            self._socket(verb, subject).request(kind, body)
         except (NetlinkError, TimeoutError) as error:
-            raise kernel_error(operation, error) from None
+            raise kernel_error(f"{verb} {subject}", error) from None
 
-    def _query(self, operation: str, kind: int, body: bytes) -> Frame:
+    def _query(self, verb: str, subject: object, kind: int, body: bytes) -> Frame:
         try:
-            return self._socket(operation).query(kind, body)
+            return self._socket(verb, subject).query(kind, body)
         except (NetlinkError, TimeoutError) as error:
-            raise kernel_error(operation, error) from None
+            raise kernel_error(f"{verb} {subject}", error) from None
 
-    def _socket(self, operation: str) -> NetlinkSocket:
+    def _socket(self, verb: str, subject: object) -> NetlinkSocket:
         if self._netlink is None:
-            raise KernelError(operation, "the XFRM backend is not running")
+            raise KernelError(f"{verb} {subject}", "the XFRM backend is not running")
         return self._netlink
 
     def _set_acquire_timeout(self) -> None:
