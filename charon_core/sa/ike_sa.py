@@ -20,8 +20,8 @@ from charon_core.sa.environment import TimerKind
 from charon_core.sa.handshake import Handshake
 from charon_core.sa.state import ChildState, IkeState, Trait
 from charon_core.sa.task_manager import TaskManager
-from charon_core.sa.tasks.child_create import ChildCreate
 from charon_core.sa.tasks.child_delete import ChildDelete
+from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
@@ -186,7 +186,7 @@ class IkeSa:
         self, config: ChildConfig, on_done: Callable[[bool], None] | None = None
     ) -> None:
         """Negotiate a CHILD_SA, together with the IKE_SA if that is still to be set up."""
-        self.tasks.queue(ChildCreate(self, config, on_done=on_done))
+        self.tasks.queue(ChildInitiate(self, config, on_done=on_done))
         self.tasks.initiate()
 
     def delete(self, on_done: Callable[[bool], None] | None = None) -> None:
@@ -281,7 +281,7 @@ class IkeSa:
 
     def _start_over(self) -> None:
         """Begin the IKE_SA anew, with a fresh SPI and the peer's name resolved again."""
-        waiting = [task for task in self.tasks.take_watches() if isinstance(task, ChildCreate)]
+        waiting = [task for task in self.tasks.take_watches() if isinstance(task, ChildInitiate)]
         for child in list(self.children):
             self.remove_child(child, "starting over")
         self.tasks.restart()

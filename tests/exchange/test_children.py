@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.exchange.world import World, child, connection, establish, share_secret
+from charon_core.config.traffic_selector import TrafficSelector
+from charon_core.encoding.message import open_message, seal_message
+from charon_core.encoding.payloads import SecurityAssociation, TrafficSelectorsInitiator
+from tests.exchange.world import World, child, connection, establish, share_secret, tunnel
 
 
 def two_children(world: World, esp: str = "aes128gcm16!", second: str | None = None, **more):
@@ -188,6 +193,9 @@ def test_kernel_that_refuses_leaves_nothing_behind() -> None:
     assert world.moon.backend.states == before
     assert not world.moon.backend.reserved
     assert any("no buffer space" in text for text in world.moon.recorder.alerts)
+    # The responder had installed it: it is told, and keeps the first one only.
+    assert len(world.sun.sas[0].children) == 1
+    assert len(world.sun.backend.states) == 2
 
 
 def test_establish_is_not_needed_twice() -> None:
@@ -196,3 +204,60 @@ def test_establish_is_not_needed_twice() -> None:
     world.moon.initiate(peer)
     world.run()
     assert len(world.moon.states) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: replace(p, selectors=selectors_of("0.0.0.0/0")),
+        lambda p: replace(p, selectors=selectors_of("10.1.0.0/16[tcp]", "10.9.0.0/16")),
+    ],
+)
+def test_answer_that_widens_the_selectors_is_not_installed(change) -> None:
+    world = World()
+    establish_pending(world)
+    (entry,) = world.sun.manager._by_spi.values()
+    packet = world.drop()
+    message = open_message(packet.data, entry.ike.keying.outbound)
+    payloads = tuple(
+        change(p) if isinstance(p, TrafficSelectorsInitiator) else p for p in message.payloads
+    )
+    data = seal_message(replace(message, payloads=payloads), entry.ike.keying.outbound)
+    world.deliver(replace(packet, data=data))
+    assert not world.moon.backend.states
+    assert world.moon.recorder.said("widens the traffic selectors")
+    world.run()
+    assert not world.sun.backend.states
+    assert world.moon.states == world.sun.states == ["ESTABLISHED"]
+
+
+@pytest.mark.parametrize("spi", [1, 0xFF])
+def test_reserved_spi_in_an_answer_is_refused(spi: int) -> None:
+    world = World()
+    establish_pending(world)
+    (entry,) = world.sun.manager._by_spi.values()
+    packet = world.drop()
+    message = open_message(packet.data, entry.ike.keying.outbound)
+
+    def with_spi(payload):
+        (proposal,) = payload.proposals
+        return replace(payload, proposals=(replace(proposal, spi=spi.to_bytes(4, "big")),))
+
+    payloads = tuple(
+        with_spi(p) if isinstance(p, SecurityAssociation) else p for p in message.payloads
+    )
+    data = seal_message(replace(message, payloads=payloads), entry.ike.keying.outbound)
+    world.deliver(replace(packet, data=data))
+    assert not world.moon.backend.states
+    assert world.moon.states == ["ESTABLISHED"]
+
+
+def establish_pending(world: World) -> None:
+    """Bring everything to where the last message, the IKE_AUTH response, is in flight."""
+    world.moon.initiate(tunnel(world))
+    for _ in range(3):
+        world.step()
+
+
+def selectors_of(*texts: str):
+    return tuple(TrafficSelector.parse(text).to_wire() for text in texts)

@@ -10,7 +10,7 @@ from charon_core.encoding.payloads import Delete
 from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import IpsecProtocol
 from charon_core.sa.state import ChildState
-from charon_core.sa.tasks.task import Outcome, Outgoing, WatchedTask
+from charon_core.sa.tasks.task import Outcome, Outgoing, Task, WatchedTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +104,27 @@ class ChildDelete(WatchedTask):
     def abort(self) -> None:
         """The IKE_SA goes, and the CHILD_SA with it."""
         self.finish(True)
+
+
+class ChildAbandon(Task):
+    """Tells the responder that a CHILD_SA, which it has installed, is not wanted here.
+
+    That is how it ends when its answer is no good, or when our kernel refuses it.
+    """
+
+    __slots__ = ("_protocol", "_spi")
+    name: ClassVar[str] = "CHILD_DELETE"
+
+    def __init__(self, ike: IkeSa, protocol: IpsecProtocol, spi: int) -> None:
+        super().__init__(ike)
+        self._protocol = protocol
+        self._spi = spi
+
+    def build_request(self, out: Outgoing) -> Outcome:
+        """Name the SPI that was to be ours."""
+        spi = self._spi.to_bytes(4, "big")
+        out.append(Delete(protocol=_PROTOCOL_ID[self._protocol], spis=(spi,)))
+        return Outcome.MORE
 
 
 def _delete(protocol: IpsecProtocol, children: list[ChildSa]) -> Delete:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 from charon_core.encoding.payloads import Delete, SecurityAssociation
 from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
 from charon_core.sa.state import IkeState
-from charon_core.sa.tasks.child_create import ChildCreate
-from charon_core.sa.tasks.child_delete import ChildDelete
+from charon_core.sa.tasks.child_delete import ChildAbandon, ChildDelete
+from charon_core.sa.tasks.child_initiate import ChildInitiate
+from charon_core.sa.tasks.child_respond import ChildRespond
 from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def _setup(ike: IkeSa, _message: Message) -> list[Task]:
-    return [IkeInit(ike), IkeNatd(ike), IkeAuth(ike), ChildCreate(ike)]
+    return [IkeInit(ike), IkeNatd(ike), IkeAuth(ike), ChildRespond(ike)]
 
 
 def _create_child(ike: IkeSa, message: Message) -> list[Task]:
@@ -34,7 +35,7 @@ def _create_child(ike: IkeSa, message: Message) -> list[Task]:
         proposal.protocol == ProtocolId.IKE for proposal in security_association.proposals
     ):
         return [Refuse(ike)]
-    return [ChildCreate(ike)]
+    return [ChildRespond(ike)]
 
 
 def _informational(ike: IkeSa, message: Message) -> list[Task]:
@@ -65,11 +66,12 @@ RESPONDER: Final[dict[tuple[IkeState, int], Callable[[IkeSa, Message], list[Task
 CONTINUES: Final = frozenset({(IkeState.CONNECTING, int(ExchangeType.IKE_AUTH))})
 """Requests that go on with the tasks which an earlier one began."""
 
-SETUP_ORDER: Final[tuple[type[Task], ...]] = (IkeInit, IkeNatd, IkeAuth, ChildCreate)
+SETUP_ORDER: Final[tuple[type[Task], ...]] = (IkeInit, IkeNatd, IkeAuth, ChildInitiate)
 """The tasks that set an IKE_SA up, in the order in which they act on each message."""
 
 ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
-    (ChildCreate, ExchangeType.CREATE_CHILD_SA),
+    (ChildInitiate, ExchangeType.CREATE_CHILD_SA),
+    (ChildAbandon, ExchangeType.INFORMATIONAL),
     (ChildDelete, ExchangeType.INFORMATIONAL),
     (IkeDelete, ExchangeType.INFORMATIONAL),
     (Liveness, ExchangeType.INFORMATIONAL),

@@ -1,0 +1,275 @@
+"""Asks the peer for a CHILD_SA, in IKE_AUTH or by CREATE_CHILD_SA (RFC 7296 1.2, 1.3.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from charon_core.bus.alert import AlertKind
+from charon_core.bus.listener import Group, Level
+from charon_core.config.child import ChildMode
+from charon_core.config.proposal import Proposal, explain_mismatch, select
+from charon_core.crypto.errors import CryptoError
+from charon_core.crypto.key_exchange import generate
+from charon_core.encoding.payloads import (
+    KeyExchange,
+    Nonce,
+    Notify,
+    SecurityAssociation,
+    TrafficSelectorsInitiator,
+    TrafficSelectorsResponder,
+)
+from charon_core.encoding.registry import (
+    ExchangeType,
+    KeyExchangeId,
+    NotifyType,
+    TransformType,
+    name_of,
+)
+from charon_core.kernel.interface import KernelError
+from charon_core.sa.methods import demanded_method, preferred_method
+from charon_core.sa.selectors import are_within, from_wire, resolve, text_of, to_wire
+from charon_core.sa.state import IkeState
+from charon_core.sa.tasks.child_create import (
+    NONCE_LENGTH,
+    ChildCreate,
+    add_notifies,
+    is_usable_spi,
+)
+from charon_core.sa.tasks.child_delete import ChildAbandon
+from charon_core.sa.tasks.task import Outcome, Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charon_core.config.child import ChildConfig
+    from charon_core.crypto.key_exchange import KeyExchange as OwnKeyExchange
+    from charon_core.encoding.message import Message
+    from charon_core.sa.child_sa import ChildSa
+    from charon_core.sa.ike_sa import IkeSa
+
+_FAILURES: Final = frozenset(
+    {
+        NotifyType.NO_PROPOSAL_CHOSEN,
+        NotifyType.INVALID_KE_PAYLOAD,
+        NotifyType.TS_UNACCEPTABLE,
+        NotifyType.SINGLE_PAIR_REQUIRED,
+        NotifyType.NO_ADDITIONAL_SAS,
+        NotifyType.INTERNAL_ADDRESS_FAILURE,
+        NotifyType.FAILED_CP_REQUIRED,
+        NotifyType.TEMPORARY_FAILURE,
+        NotifyType.INVALID_SYNTAX,
+        NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD,
+    }
+)
+
+
+class ChildInitiate(ChildCreate):
+    """Offers proposals and selectors, and installs what the responder makes of them."""
+
+    __slots__ = ("_config", "_key_exchange")
+    we_initiate: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        ike: IkeSa,
+        config: ChildConfig,
+        *,
+        method: int = 0,
+        on_done: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Prepare the task.
+
+        Args:
+            ike: The IKE_SA that it belongs to.
+            config: What is to be initiated.
+            method: The key exchange to begin with, 0 for the preferred one.
+            on_done: Told once whether the CHILD_SA came up.
+        """
+        super().__init__(ike, on_done)
+        self._config = config
+        self._method = method
+        self._key_exchange: OwnKeyExchange | None = None
+
+    def again(self) -> ChildInitiate:
+        """Return a task that does the same from the start; whoever waits, waits for it."""
+        return ChildInitiate(self.ike, self._config, on_done=self.take_watch())
+
+    def build_request(self, out: Outgoing) -> Outcome:
+        """Offer proposals and selectors."""
+        ike = self.ike
+        exchange = ike.tasks.exchange
+        if exchange == ExchangeType.IKE_SA_INIT or self._child is not None:
+            return Outcome.MORE
+        config = self._config
+        if config.mode is not ChildMode.TUNNEL:
+            ike.log(
+                Group.CFG, Level.CONTROL,
+                "CHILD_SA '%s' is configured for %s mode, expected TUNNEL: this daemon cannot "
+                "negotiate another mode", config.name, config.mode.value,
+            )  # fmt: skip
+            self.finish(False)
+            return Outcome.DONE
+        child = self._make_child(config)
+        ike.log(Group.IKE, Level.AUDIT, "establishing CHILD_SA %s", child)
+        try:
+            spi = child.allocate_spi()
+        except KernelError as error:
+            ike.log(Group.IKE, Level.CONTROL, "unable to establish CHILD_SA %s: %s", child, error)
+            self.finish(False)
+            return Outcome.DONE
+        self._child = child
+        in_auth = exchange == ExchangeType.IKE_AUTH
+        proposals = config.proposals
+        if in_auth:
+            proposals = tuple(proposal.without_key_exchanges() for proposal in proposals)
+        out.append(
+            SecurityAssociation(
+                proposals=tuple(
+                    proposal.to_wire(number, spi) for number, proposal in enumerate(proposals, 1)
+                )
+            )
+        )
+        if not in_auth:
+            self._nonce_i = ike.env.random.bytes(NONCE_LENGTH)
+            out.append(Nonce(data=self._nonce_i))
+            self._add_key_exchange(out, proposals)
+        self._local_ts = resolve(config.local_ts, ike.local.host)
+        self._remote_ts = resolve(config.remote_ts, ike.remote.host)
+        out.append(TrafficSelectorsInitiator(selectors=to_wire(self._local_ts)))
+        out.append(TrafficSelectorsResponder(selectors=to_wire(self._remote_ts)))
+        add_notifies(out)
+        return Outcome.MORE
+
+    def _add_key_exchange(self, out: Outgoing, proposals: tuple[Proposal, ...]) -> None:
+        """Begin a key exchange of the CHILD_SA's own, where the proposals have one (PFS)."""
+        if not self._method:
+            self._method = preferred_method(proposals)
+        if self._method:
+            self._key_exchange = generate(self._method)
+            out.append(KeyExchange(method=self._method, data=self._key_exchange.public_value))
+
+    def process_response(self, message: Message) -> Outcome:
+        """Install what the responder chose."""
+        ike = self.ike
+        if ike.state is not IkeState.ESTABLISHED:
+            return Outcome.MORE
+        child = self._child
+        if child is None:
+            return Outcome.DONE
+        in_auth = message.exchange == ExchangeType.IKE_AUTH
+        if in_auth:
+            self._nonce_i = ike.handshake.own_nonce
+            self._nonce_r = ike.handshake.peer_nonce
+        refusal = next((n for n in message.all(Notify) if n.notify_type in _FAILURES), None)
+        if refusal is not None:
+            return self._refused(refusal, child)
+        problem = self._take_answer(message, child, in_auth=in_auth)
+        if problem:
+            ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA built: %s", problem)
+        elif self._install(child):
+            self.finish(True)
+            return Outcome.DONE
+        ike.tasks.queue(ChildAbandon(ike, child.protocol, child.local_spi))
+        return self._fail(child)
+
+    def _refused(self, refusal: Notify, child: ChildSa) -> Outcome:
+        ike, config = self.ike, self._config
+        name = name_of(NotifyType, refusal.notify_type)
+        if refusal.notify_type == NotifyType.INVALID_KE_PAYLOAD:
+            method, is_sensible = demanded_method(refusal, config.proposals, self._method)
+            if is_sensible:
+                ike.log(
+                    Group.IKE, Level.CONTROL,
+                    "peer didn't accept key exchange %s, it requested %s",
+                    name_of(KeyExchangeId, self._method), name_of(KeyExchangeId, method),
+                )  # fmt: skip
+                child.destroy()
+                self._child = None
+                ike.tasks.queue(
+                    ChildInitiate(ike, config, method=method, on_done=self.take_watch())
+                )
+                return Outcome.DONE
+        ike.log(Group.IKE, Level.CONTROL, "received %s notify, no CHILD_SA built", name)
+        kinds = {
+            NotifyType.NO_PROPOSAL_CHOSEN: AlertKind.PROPOSAL_MISMATCH_CHILD,
+            NotifyType.TS_UNACCEPTABLE: AlertKind.TS_MISMATCH,
+        }
+        kind = kinds.get(NotifyType(refusal.notify_type))
+        if kind is AlertKind.PROPOSAL_MISMATCH_CHILD:
+            offered_text = ", ".join(map(str, config.proposals))
+            ike.alert(
+                kind,
+                f"peer accepts none of the proposals of CHILD_SA '{config.name}': {offered_text}; "
+                "compare esp= at both ends",
+                child=config.name,
+            )
+        elif kind is AlertKind.TS_MISMATCH:
+            ike.alert(
+                kind,
+                f"peer has no CHILD_SA for the traffic selectors {text_of(self._local_ts)} === "
+                f"{text_of(self._remote_ts)} of '{config.name}'; compare leftsubnet and "
+                "rightsubnet at both ends",
+                child=config.name,
+            )
+        return self._fail(child)
+
+    def _take_answer(self, message: Message, child: ChildSa, *, in_auth: bool) -> str:
+        """Check and keep what the responder chose; return what is wrong with it, or nothing."""
+        config = self._config
+        security_association = message.first(SecurityAssociation)
+        tsi = message.first(TrafficSelectorsInitiator)
+        tsr = message.first(TrafficSelectorsResponder)
+        if security_association is None or tsi is None or tsr is None:
+            return f"the response lacks SA, TSi or TSr: {message.summary()}"
+        answers = security_association.proposals
+        chosen = [Proposal.from_wire(p) for p in answers]
+        selection = (
+            select(config.proposals, chosen, ignore_ke=in_auth) if len(chosen) == 1 else None
+        )
+        if selection is None or not chosen[0].is_single:
+            return "peer selected a proposal that was not offered; " + explain_mismatch(
+                config.proposals, chosen, ignore_ke=in_auth
+            )
+        if not is_usable_spi(answers[0].spi):
+            return f"the SPI of the peer, {answers[0].spi.hex()}, is not usable"
+        self.ike.log(Group.CFG, Level.CONTROL, "selected proposal: %s", selection.proposal)
+        self._selected = selection.proposal
+        child.remote_spi = int.from_bytes(answers[0].spi, "big")
+        local = from_wire(tsi)
+        remote = from_wire(tsr)
+        if not are_within(local, self._local_ts) or not are_within(remote, self._remote_ts):
+            return (
+                f"peer widens the traffic selectors to {text_of(local)} === {text_of(remote)}, "
+                f"offered were {text_of(self._local_ts)} === {text_of(self._remote_ts)}"
+            )
+        self._local_ts, self._remote_ts = tuple(local), tuple(remote)
+        if in_auth:
+            return ""
+        nonce = message.first(Nonce)
+        if nonce is None:
+            return "the response lacks a nonce"
+        self._nonce_r = nonce.data
+        return self._complete_key_exchange(message, selection.proposal)
+
+    def _complete_key_exchange(self, message: Message, proposal: Proposal) -> str:
+        method = proposal.first(TransformType.KE)
+        wanted = method.id if method is not None else 0
+        key_exchange = message.first(KeyExchange)
+        if not wanted:
+            return "" if key_exchange is None else "peer sends a key exchange it did not select"
+        if key_exchange is None or key_exchange.method != wanted or self._key_exchange is None:
+            return f"the response lacks the key exchange {name_of(KeyExchangeId, wanted)}"
+        if self._method != wanted:
+            return f"peer selects key exchange {name_of(KeyExchangeId, wanted)}, not the one sent"
+        try:
+            self._shared = self._key_exchange.shared_secret(key_exchange.data)
+        except CryptoError as error:
+            return f"peer's key exchange is refused: {error}"
+        return ""
+
+    def _fail(self, child: ChildSa) -> Outcome:
+        child.destroy()
+        self._child = None
+        self.ike.log(Group.IKE, Level.CONTROL, "failed to establish CHILD_SA, keeping IKE_SA")
+        self.finish(False)
+        return Outcome.DONE
