@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from charon_core.bus.events import ChildDown, IkeDown
@@ -117,7 +119,7 @@ def test_retransmissions_follow_the_reference_timing() -> None:
         before = len(world.sent)
         world.elapse(0.1, deliver=False)
         times += [world.now] * (len(world.sent) - before)
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps == pytest.approx([4.0 * 1.8**n for n in range(5)], abs=0.11)
     assert world.now - begun == pytest.approx(165, abs=1.5)
     world.assert_nothing_left()
