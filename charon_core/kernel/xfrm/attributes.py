@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pyroute2.netlink import nla
 
 from charon_core.kernel.xfrm import structs
-from charon_core.kernel.xfrm.structs import Structure, unpack_address
+from charon_core.kernel.xfrm.structure import Address, Structure, unpack_address
 
 _NLA_HEADER_SIZE = 4
 _ALIGN = 4
@@ -246,4 +246,4 @@ class xfrm_attributes:
         """xfrm_address_t, from text or octets; decodes to octets."""
 
         __slots__ = ()
-        structure = structs.Address
+        structure = Address

@@ -6,6 +6,7 @@ comes, or one second after the start: the control socket must not wait for it.
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -296,8 +297,16 @@ class XfrmBackend:
         bypass_policies(fd, family)
 
     def enable_udp_encapsulation(self, fd: int, family: int) -> None:
-        """Let the kernel take ESP in UDP from a socket."""
-        take_esp_in_udp(fd, family)
+        """Let the kernel take ESP in UDP from a socket.
+
+        Kernels before 5.8 cannot do this over IPv6, where NATs are rare: that is only logged.
+        """
+        try:
+            take_esp_in_udp(fd, family)
+        except KernelError as error:
+            if family != socket.AF_INET6:
+                raise
+            self._context.log(_LEVEL_CONTROL, "%s", error)
 
     # -- netlink ------------------------------------------------------------------------------
 

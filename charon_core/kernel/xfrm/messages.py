@@ -23,7 +23,7 @@ from pyroute2.netlink import nlmsg
 
 from charon_core.kernel.xfrm import constants, structs
 from charon_core.kernel.xfrm.attributes import to_text, xfrm_attributes
-from charon_core.kernel.xfrm.structs import Structure
+from charon_core.kernel.xfrm.structure import Structure
 
 _HEADER_SIZE = 16
 _ALIGN = 4

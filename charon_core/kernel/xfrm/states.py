@@ -30,8 +30,8 @@ from charon_core.kernel.xfrm.structs import (
     EncapTemplate,
     LifetimeCurrent,
     SaInfo,
-    unpack_address,
 )
+from charon_core.kernel.xfrm.structure import unpack_address
 
 if TYPE_CHECKING:
     from charon_core.kernel.interface import Encapsulation, Mark, SaId, SaSpec

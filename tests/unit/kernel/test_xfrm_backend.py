@@ -309,11 +309,14 @@ def test_acquire_timeout_that_cannot_be_set_is_said(
 
 
 def test_socket_options_report_what_is_refused() -> None:
-    xfrm = XfrmBackend(Surroundings().context)
+    surroundings = Surroundings()
+    xfrm = XfrmBackend(surroundings.context)
     left, right = socket.socketpair()
     with left, right:
         with pytest.raises(KernelError, match="exempt the IKE socket from IPsec policies"):
             xfrm.bypass_socket(left.fileno(), socket.AF_INET)
-        with pytest.raises(KernelError, match="receive ESP in UDP over IPv6"):
-            xfrm.enable_udp_encapsulation(left.fileno(), socket.AF_INET6)
+        with pytest.raises(KernelError, match="receive ESP in UDP over IPv4"):
+            xfrm.enable_udp_encapsulation(left.fileno(), socket.AF_INET)
+        xfrm.enable_udp_encapsulation(left.fileno(), socket.AF_INET6)
+        assert "receive ESP in UDP over IPv6" in surroundings.lines[0]
         left.send(b"still open")

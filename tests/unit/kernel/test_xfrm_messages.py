@@ -5,13 +5,16 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charon_core.kernel.xfrm import constants, messages, structs
+
+if TYPE_CHECKING:
+    from charon_core.kernel.xfrm.structure import Structure
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="octets are little endian")
 
@@ -242,9 +245,7 @@ BY_NAME = pytest.mark.parametrize(
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_structures_have_the_size_that_c_gives_them(
-    structure: type[structs.Structure], size: int
-) -> None:
+def test_structures_have_the_size_that_c_gives_them(structure: type[Structure], size: int) -> None:
     assert structure.size == size
     assert len(structure.pack({})) == size
 
