@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from charon_core.credentials.certificates import Certificate
-    from charon_core.credentials.keys import PublicKey
     from charon_plugins.stroke.connections.ends import Side
     from charon_plugins.stroke.connections.problems import Problems
     from charon_plugins.stroke.wire.bodies import AddConn
@@ -54,19 +52,6 @@ class Method(NamedTuple):
     auth_class: AuthClass
     eap_method: tuple[int, int] | None = None
     constraints: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Credentials:
-    """What a connection brings along for the credential set.
-
-    Attributes:
-        certificates: own, intermediate and pinned ones.
-        public_keys: raw keys with the identity that they are trusted for.
-    """
-
-    certificates: list[Certificate] = field(default_factory=list)
-    public_keys: list[tuple[Identification, PublicKey]] = field(default_factory=list)
 
 
 class Round(NamedTuple):
@@ -152,7 +137,7 @@ class AuthBuilder:
     """Builds the rounds of one connection."""
 
     def __init__(
-        self, connection: AddConn, certs: Path, problems: Problems, credentials: Credentials
+        self, connection: AddConn, certs: Path, problems: Problems, certificates: list[Certificate]
     ) -> None:
         """Prepare.
 
@@ -160,12 +145,12 @@ class AuthBuilder:
             connection: the message.
             certs: folder of the files that connections name.
             problems: takes what is wrong or odd.
-            credentials: takes certificates and keys.
+            certificates: takes those that the connection names, intermediates among them.
         """
         self._connection = connection
         self._certs = certs
         self._problems = problems
-        self._credentials = credentials
+        self._certificates = certificates
 
     def build(self, side: Side, *, is_local: bool) -> tuple[AuthConfig, ...]:
         """The rounds of one side.
@@ -185,14 +170,12 @@ class AuthBuilder:
         key = side.key(f"cert{item.suffix}")
         bundles = files.certificates(key, item.cert, self._certs)
         for bundle in bundles:
-            self._credentials.certificates += bundle
+            self._certificates += bundle
         if bundles:
             identity = self._confirmed(side, item, identity, [bundle[0] for bundle in bundles])
         raw_key = None
         if item.number == 1:
             raw_key = files.public_key(side.key("sigkey"), side.end.rsakey, self._certs)
-        if raw_key is not None:
-            self._credentials.public_keys.append((identity, raw_key))
         # Our own intermediates are sent; the peer is pinned to end entities.
         sent = [c.der for bundle in bundles for c in (bundle if is_local else bundle[:1])]
         is_eap = method.auth_class is AuthClass.EAP

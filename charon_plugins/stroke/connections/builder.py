@@ -9,7 +9,7 @@ from charon_core.config.ike import IkeConfig
 from charon_core.config.peer import PeerConfig
 from charon_core.encoding.registry import ProtocolId
 from charon_plugins.stroke.connections import addresses, choices, lifetimes
-from charon_plugins.stroke.connections.authentication import AuthBuilder, Credentials
+from charon_plugins.stroke.connections.authentication import AuthBuilder
 from charon_plugins.stroke.connections.child import ChildBuilder
 from charon_plugins.stroke.connections.ends import Side, resolve_same, sides
 from charon_plugins.stroke.connections.problems import (
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from charon_core.credentials.certificates import Certificate
     from charon_plugins.stroke.wire.bodies import AddConn
 
 _IKE_PORT = 500
@@ -54,12 +55,12 @@ class Built:
 
     Attributes:
         peer: its configuration, with one child of the same name.
-        credentials: certificates and keys that it names.
+        certificates: those that it names, intermediates among them.
         notes: what was odd but no reason to refuse it.
     """
 
     peer: PeerConfig
-    credentials: Credentials
+    certificates: tuple[Certificate, ...]
     notes: tuple[str, ...]
 
 
@@ -104,12 +105,12 @@ class _Builder:
         self._connection = connection
         self._surroundings = surroundings
         self._problems = problems
-        self._credentials = Credentials()
+        self._certificates: list[Certificate] = []
         self._local, self._remote = self._sides()
 
     def build(self) -> Built:
         conn, local, remote = self._connection, self._local, self._remote
-        auth = AuthBuilder(conn, self._surroundings.certs, self._problems, self._credentials)
+        auth = AuthBuilder(conn, self._surroundings.certs, self._problems, self._certificates)
         child = ChildBuilder(conn, local, remote, self._problems)
         parts = self._problems.gather(
             {
@@ -131,7 +132,7 @@ class _Builder:
         # Last, since it leaves something behind: the pools.
         parts |= self._problems.gather({"pools": self._pools})
         built = self._problems.gather({"peer": lambda: self._peer(parts, limit)})
-        return Built(built["peer"], self._credentials, tuple(self._problems.notes))
+        return Built(built["peer"], tuple(self._certificates), tuple(self._problems.notes))
 
     @property
     def _name(self) -> str:

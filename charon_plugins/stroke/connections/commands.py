@@ -12,11 +12,11 @@ from charon_plugins.stroke.wire.bodies import AddConn
 from charon_plugins.stroke.wire.types import MessageType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from charon_core.config.memory import ConnectionTable
     from charon_core.config.peer import PeerConfig
-    from charon_plugins.stroke.connections.authentication import Credentials
+    from charon_core.credentials.certificates import Certificate
     from charon_plugins.stroke.connections.builder import Surroundings
     from charon_plugins.stroke.server.channel import Channel
     from charon_plugins.stroke.wire.message import Message
@@ -34,7 +34,7 @@ class ConnectionCommands:
         self,
         table: ConnectionTable,
         surroundings: Callable[[], Surroundings],
-        keep: Callable[[Credentials], None],
+        keep: Callable[[Iterable[Certificate]], None],
         report: Callable[[str], None],
     ) -> None:
         """Connect.
@@ -42,7 +42,7 @@ class ConnectionCommands:
         Args:
             table: takes the connections.
             surroundings: what building needs to know, as it is now.
-            keep: takes the certificates and keys that a connection names.
+            keep: takes the certificates that a connection names.
             report: takes lines for the log.
         """
         self._table = table
@@ -76,7 +76,7 @@ class ConnectionCommands:
             return
         for note in built.notes:
             self._report(f"connection '{name}': {note}")
-        self._keep(built.credentials)
+        self._keep(built.certificates)
         with self._lock:
             self._insert(built.peer)
 

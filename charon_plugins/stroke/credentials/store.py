@@ -14,12 +14,11 @@ from charon_plugins.stroke.credentials.folders import (
 from charon_plugins.stroke.credentials.secrets import Conversation, SecretsLoader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from charon_core.credentials.certificates import Certificate
     from charon_core.credentials.sets import CredentialSet
-    from charon_plugins.stroke.connections.authentication import Credentials
     from charon_plugins.stroke.server.channel import Channel
     from charon_plugins.stroke.settings import StrokeSettings
 
@@ -74,12 +73,13 @@ class CredentialStore:
         self.load_revocation_lists()
         self.load_secrets()
 
-    def keep(self, credentials: Credentials) -> None:
-        """Take certificates and raw keys that a connection names."""
-        for certificate in credentials.certificates:
+    def keep(self, certificates: Iterable[Certificate]) -> None:
+        """Take certificates that a connection names, to build chains with; they are not trusted.
+
+        Raw keys and pinned certificates are trusted by the connection itself, and by no other.
+        """
+        for certificate in certificates:
             self._named.add_certificate(certificate)
-        for identity, key in credentials.public_keys:
-            self._named.add_public_key(identity, key)
 
     def load_secrets(self, channel: Channel | None = None) -> None:
         """Read ipsec.secrets, asking the user behind ``channel`` for passphrases."""
