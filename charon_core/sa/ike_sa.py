@@ -439,5 +439,6 @@ class IkeSa:
         self.env.bus.log(group, level, message, *args)
 
     def alert(self, kind: AlertKind, text: str, **details: str) -> None:
-        """Tell operators about something that they should act on."""
+        """Tell operators about something that they should act on: in the log, and as an event."""
+        self.log(Group.IKE, Level.CONTROL, "%s", text)
         self.env.bus.alert(kind, text, sa=self.ref, **details)

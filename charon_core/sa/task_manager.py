@@ -167,9 +167,10 @@ class TaskManager:
             request.attempt, message_id,
         )  # fmt: skip
         if request.attempt == _FIRST_INFORMATIVE_ATTEMPT:
-            ike.alert(
+            ike.env.bus.alert(
                 AlertKind.RETRANSMIT,
                 f"{ike.remote} has not answered request {message_id}, sending it again",
+                sa=ike.ref,
                 message_id=str(message_id),
             )
         self._transmit(request)

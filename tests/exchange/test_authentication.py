@@ -121,9 +121,40 @@ def test_wrong_responder_identity_is_refused() -> None:
     world.moon.initiate(peer, outcome=outcome)
     world.run()
     assert outcome == [False]
-    assert any("expects '*.example.com'" in text for text in world.moon.recorder.alerts)
+    assert any("expected is '*.example.com'" in text for text in world.moon.recorder.alerts)
     # sun believed that the IKE_SA was up; moon's last words tell it that it is not.
     world.assert_nothing_left()
+
+
+def test_a_loose_identity_does_not_make_every_secret_good() -> None:
+    """`rightid=%...` accepts another identity only where a certificate confirms the right one."""
+    world = World()
+    for host in (world.moon, world.sun):
+        share_secret(host, b"s", MOON, "mars.example.org")
+    connection(world, world.sun, local=auth("mars.example.org"))
+    peer = connection(world, world.moon, remote=auth(SUN, loose_identity=True))
+    outcome: list[bool] = []
+    world.moon.initiate(peer, outcome=outcome)
+    world.run()
+    assert outcome == [False]
+    world.assert_nothing_left()
+
+
+@pytest.mark.parametrize(("name", "accepted"), [(SUN, True), ("mars.example.org", False)])
+def test_a_loose_identity_has_to_be_confirmed_by_the_certificate(name: str, accepted: bool) -> None:
+    world = World()
+    peer = certificate_tunnel(world)
+    authority = Authority("Root")
+    other = certified(world.sun, authority, name, "ed25519")
+    world.sun.connections.remove("net")
+    claims = replace(other, identity=Identification.parse("C=CH, CN=" + name))
+    connection(world, world.sun, local=claims, remote=auth(MOON, AuthClass.PUBKEY))
+    world.moon.connections.remove("net")
+    loose = auth(SUN, AuthClass.PUBKEY, loose_identity=True)
+    outcome: list[bool] = []
+    world.moon.initiate(replace(peer, remote=(loose,)), outcome=outcome)
+    world.run()
+    assert outcome == [accepted], world.moon.recorder.alerts
 
 
 # -- certificates -----------------------------------------------------------------------------

@@ -70,7 +70,6 @@ class IkeAuth(Task):
         try:
             out.append(self._sign(auth, identity, other))
         except AuthenticationError as error:
-            ike.log(Group.IKE, Level.CONTROL, "%s", error)
             ike.alert(AlertKind.LOCAL_AUTHENTICATION_FAILED, str(error), connection=config.name)
             return Outcome.DESTROY
         return Outcome.MORE
@@ -101,18 +100,9 @@ class IkeAuth(Task):
         identity = Identification.from_wire(id_payload.id_type, id_payload.data)
         ike.remote_id = identity
         expected = config.remote[0]
-        if not expected.loose_identity and not identity.matches(expected.identity):
-            ike.alert(
-                AlertKind.PEER_AUTHENTICATION_FAILED,
-                f"peer says it is '{identity}', connection '{config.name}' expects "
-                f"'{expected.identity}'; correct rightid, or the identity of the peer",
-                connection=config.name,
-            )
-            return self._reject_responder()
         try:
             self._verify(message, identity, expected, auth_payload)
         except AuthenticationError as problem:
-            ike.log(Group.IKE, Level.CONTROL, "%s", problem)
             ike.alert(
                 AlertKind.PEER_AUTHENTICATION_FAILED,
                 f"authentication of '{identity}' failed: {problem}",
@@ -187,7 +177,6 @@ class IkeAuth(Task):
                     )
                 self._verify(message, identity, config.remote[0], auth_payload)
             except AuthenticationError as problem:
-                ike.log(Group.CFG, Level.CONTROL, "connection '%s': %s", config.name, problem)
                 problems.append(f"'{config.name}': {problem}")
                 continue
             return True
@@ -215,7 +204,6 @@ class IkeAuth(Task):
         try:
             out.append(self._sign(auth, identity, ike.remote_id))
         except AuthenticationError as error:
-            ike.log(Group.IKE, Level.CONTROL, "%s", error)
             ike.alert(AlertKind.LOCAL_AUTHENTICATION_FAILED, str(error), connection=config.name)
             out[:] = [Notify.of(NotifyType.AUTHENTICATION_FAILED)]
             return Outcome.DESTROY
@@ -263,6 +251,14 @@ class IkeAuth(Task):
         ike = self.ike
         proof = peer_proof(ike, identity, ike.local_id or Identification.any())
         by_secret = auth.method == AuthMethod.SHARED_KEY_MIC
+        # Where the identity may differ, a certificate has to confirm the configured one; a secret
+        # confirms none.
+        is_loose = expected.loose_identity and not by_secret
+        if not is_loose and not identity.matches(expected.identity):
+            raise AuthenticationError(
+                f"it says it is '{identity}', expected is '{expected.identity}'; correct rightid, "
+                "or the identity of the peer"
+            )
         used = AuthClass.PSK if by_secret else AuthClass.PUBKEY
         if expected.auth_class not in {AuthClass.ANY, used}:
             raise AuthenticationError(
