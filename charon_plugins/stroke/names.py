@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from charon_core.config.hosts import HostNames
@@ -38,13 +39,17 @@ class NameKeeper:
         """
         self._schedule = schedule
         self._names = HostNames(resolve or system_addresses)
+        # Guards the two below.
+        self._lock = Lock()
         self._timer: Timer | None = None
+        self._is_closed = False
 
     def look_up(self, name: str) -> tuple[str, ...]:
         """Addresses of a name, asked for now; the name is remembered."""
         addresses = self._names.refresh(name)
-        if self._timer is None:
-            self._timer = self._schedule(self._job(), REFRESH_INTERVAL)
+        with self._lock:
+            if self._timer is None:
+                self._start_timer()
         return addresses
 
     def names_of(self, address: str) -> Iterable[str]:
@@ -53,16 +58,21 @@ class NameKeeper:
 
     def close(self) -> None:
         """Look nothing up any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        with self._lock:
+            self._is_closed = True
+            if self._timer is not None:
+                self._timer.cancel()
 
-    def _job(self) -> Job:
-        return CallbackJob("stroke: look host names up", self._refresh, Priority.LOW)
+    def _start_timer(self) -> None:
+        if not self._is_closed:
+            job = CallbackJob("stroke: look host names up", self._refresh, Priority.LOW)
+            self._timer = self._schedule(job, REFRESH_INTERVAL)
 
     def _refresh(self) -> None:
         for name in self._names.known:
             self._names.refresh(name)
-        self._timer = self._schedule(self._job(), REFRESH_INTERVAL)
+        with self._lock:
+            self._start_timer()
 
 
 def system_addresses(name: str) -> list[str]:

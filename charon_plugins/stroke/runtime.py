@@ -65,11 +65,16 @@ class Runtime:
             self._report,
             owner=_owner(daemon.core),
         )
-        self.credentials.load()
-        self._listener.open()
-        self._loop: Loop = daemon.processor.run_loop(
-            "stroke control socket", self._listener.turn, self._listener.wake
-        )
+        try:
+            self.credentials.load()
+            self._listener.open()
+            self._loop: Loop = daemon.processor.run_loop(
+                "stroke control socket", self._listener.turn, self._listener.wake
+            )
+        except BaseException:
+            # Nobody else will: a plugin that cannot be created is not destroyed either.
+            self._listener.close()
+            raise
         self._report(f"control socket '{daemon.paths.control_socket}' is open")
 
     def reload(self, settings: PluginTable) -> None:

@@ -64,7 +64,7 @@ class DaemonProcess:
 def find_program(name: str) -> str | None:
     """Full path of the daemon: a path, or a name beside this interpreter or on ``PATH``."""
     if "/" in name:
-        return name if os.access(name, os.X_OK) else None
+        return str(Path(name).absolute()) if os.access(name, os.X_OK) else None
     beside = Path(sys.executable).with_name(name)
     return str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
 

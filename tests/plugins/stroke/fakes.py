@@ -165,7 +165,10 @@ class World:
         self.backends = BackendManager()
         self.credentials = CredentialManager()
         self.attributes = AttributeManager()
-        self.processor = Processor(6, reserved={})
+        self.failures: list[BaseException] = []
+        self.processor = Processor(
+            6, reserved={}, on_failure=lambda _, error: self.failures.append(error)
+        )
         self.scheduler = Scheduler(self.processor)
         self.levels: list[tuple[Group, Level]] = []
         self.local = {"10.77.0.1", "10.77.0.3"}
@@ -204,6 +207,7 @@ class World:
     def stop(self) -> None:
         self.plugin.charon_destroy()
         assert self.processor.stop(5.0) == []
+        assert self.failures == []
 
     @property
     def socket(self) -> str:

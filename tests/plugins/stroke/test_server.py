@@ -11,6 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from charon_core.bus.listener import Level
 from charon_plugins.stroke.server import channel, listener
@@ -412,6 +414,25 @@ def test_hostile_verbosity_is_harmless(world: World) -> None:
         reply = world.ask(Message(MessageType.INITIATE, Name("home"), verbosity))
         assert reply.startswith("line\n")
     assert world.ask(Message(MessageType.INITIATE, Name("home"), -(2**31))) == ""
+
+
+@given(
+    st.integers(-1, 24),
+    st.integers(-(2**31), 2**31 - 1),
+    st.binary(min_size=640, max_size=640)
+    | st.integers(0, 700).map(lambda slot: struct.pack("<Q", slot) * 80),
+    st.binary(max_size=60),
+)
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_request_harms_the_daemon(
+    world: World, kind: int, verbosity: int, body: bytes, strings: bytes
+) -> None:
+    header = struct.pack("<H2xii4x", FIXED_LENGTH + len(strings), kind, verbosity)
+    world.ask_raw(header + body + bytes(2) + strings)
+    assert world.failures == []
+    assert world.ask(STATUS).endswith("  none\n")
 
 
 def test_patience_of_the_channel_is_bounded() -> None:
