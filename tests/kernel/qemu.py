@@ -6,6 +6,9 @@ runs one command there. So the guest has this machine's programs, this checkout 
 interpreter, may write everywhere, and changes nothing on the host. Results come back through a
 second 9p share. In the guest loopback is up, /run and /dev are its own, the IPsec modules are
 loaded, and network namespaces work, so several daemons fit into one guest.
+
+A test for the guest is a file ``test_*.py`` in the folder ``guest``: ``test_guest.py`` boots one
+guest for each file and runs pytest on it there. ``namespaces.py`` helps with what is inside.
 """
 
 from __future__ import annotations
@@ -293,7 +296,8 @@ def _module_files(unpacked: Path, release: str) -> list[str]:
 
 
 def _write_start(exchange: Path, argv: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
-    variables = {IN_GUEST: "1", "PYTHONDONTWRITEBYTECODE": "1", **env}
+    # What Python compiles stays in the guest's memory, and the next process finds it there.
+    variables = {IN_GUEST: "1", "PYTHONDONTWRITEBYTECODE": "", **env}
     exports = "\n".join(f"export {name}={shlex.quote(text)}" for name, text in variables.items())
     (exchange / "start.sh").write_text(
         _START.format(
