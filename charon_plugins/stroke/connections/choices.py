@@ -28,6 +28,7 @@ from charon_plugins.stroke.wire.types import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     from charon_core.config.proposal import Proposal
     from charon_core.encoding.registry import ProtocolId
     from charon_plugins.stroke.connections.ends import Side

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from charon_plugins.stroke.starter import keywords
 from charon_plugins.stroke.starter.document import DEFAULT, effective
 from charon_plugins.stroke.starter.keywords import Draft
-from charon_plugins.stroke.starter.place import ConfError, Problem, InvalidValueError
+from charon_plugins.stroke.starter.place import ConfError, InvalidValueError, Problem
 from charon_plugins.stroke.wire.bodies import ADD_CONN_ORDER, LAYOUTS, AddCa, AddConn
 
 if TYPE_CHECKING:
