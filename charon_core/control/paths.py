@@ -57,13 +57,8 @@ class PathFinder:
         return None
 
     def _to(self, config: IkeConfig, remote: str) -> tuple[Endpoint, Endpoint] | None:
-        local = None
-        for name in config.local_hosts:
-            local = next(
-                (a for a in self._resolver.look_up(name) if (":" in a) == (":" in remote)), None
-            )
-            if local is not None:
-                break
+        if config.local_hosts:
+            local = self._own_address(config, ":" in remote)
         else:
             local = self._kernel.net.source_address(remote)
         if local is None:
@@ -71,3 +66,11 @@ class PathFinder:
         # 500 stands for the port that the daemon listens on.
         port = self._local_port(False) if config.local_port == 500 else config.local_port
         return Endpoint(local, port), Endpoint(remote, config.remote_port)
+
+    def _own_address(self, config: IkeConfig, ipv6: bool) -> str | None:
+        """Return the first of our configured addresses that is of a family."""
+        for name in config.local_hosts:
+            for address in self._resolver.look_up(name):
+                if (":" in address) is ipv6:
+                    return address
+        return None
