@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FLOWS_LIMIT: Final = 4096
 """Flows whose verdict is remembered; beyond that all are forgotten."""
 
+REKEY_SEQUENCE: Final = 0xF0000000
+"""Packets after which an SA without ESN asks to be rekeyed, before its sequence numbers run out."""
+
 _NEVER: Final = 1 << 80
 
 
@@ -61,6 +64,7 @@ class Association:
     __slots__ = (
         "_octets_mark",
         "_packets_mark",
+        "_soft_packets",
         "_soft_reported",
         "destination",
         "encapsulated",
@@ -92,7 +96,11 @@ class Association:
         self.octets = 0
         self.last_use: float | None = None
         self._soft_reported = False
-        self._set_marks(spec.soft_packets or spec.hard_packets, spec.soft_bytes or spec.hard_bytes)
+        self._soft_packets = spec.soft_packets
+        if not spec.inbound and not spec.esn:
+            self._soft_packets = min(spec.soft_packets or _NEVER, REKEY_SEQUENCE)
+        self._packets_mark = _nearest(self._soft_packets, spec.hard_packets)
+        self._octets_mark = _nearest(spec.soft_bytes, spec.hard_bytes)
 
     @property
     def usage(self) -> SaUsage:
@@ -110,17 +118,19 @@ class Association:
         """Return which limit was newly reached: "soft", "hard" or ""."""
         spec = self.spec
         if 0 < spec.hard_packets <= self.packets or 0 < spec.hard_bytes <= self.octets:
-            self._set_marks(_NEVER, _NEVER)
+            self._packets_mark = self._octets_mark = _NEVER
             return "hard"
-        self._set_marks(spec.hard_packets, spec.hard_bytes)
+        self._packets_mark = spec.hard_packets or _NEVER
+        self._octets_mark = spec.hard_bytes or _NEVER
         if self._soft_reported:
             return ""
         self._soft_reported = True
         return "soft"
 
-    def _set_marks(self, packets: int, octets: int) -> None:
-        self._packets_mark = packets or _NEVER
-        self._octets_mark = octets or _NEVER
+
+def _nearest(*limits: int) -> int:
+    """Return the lowest limit of those that are set."""
+    return min((limit for limit in limits if limit), default=_NEVER)
 
 
 class OutboundSa(Association):

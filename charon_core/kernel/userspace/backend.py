@@ -341,13 +341,14 @@ class UserspaceBackend:
         self._context.after(0, partial(self._expired, sa, hard))
 
     def _expired(self, sa: Association, hard: bool) -> None:
-        spec = sa.spec
-        if hard:
-            try:
-                self._remove(spec.id)
-            except SaNotFound:
+        with self._lock:
+            # A timer that was overtaken by delete_sa, maybe followed by another SA of this name.
+            if sa not in self._timers:
                 return
-        events = self._events
+            spec = sa.spec
+            if hard:
+                self._remove(spec.id)
+            events = self._events
         if events is not None:
             events.expire(spec.id.protocol, spec.id.spi, spec.id.destination, hard)
 

@@ -13,7 +13,6 @@ from charon_core.kernel.userspace.checksum import checksum, ones_sum
 from charon_core.kernel.userspace.flow import (
     IPPROTO_TCP,
     IPPROTO_UDP,
-    IPV4_HEADER,
     IPV6_HEADER,
 )
 from charon_core.kernel.userspace.tun import GSO_ECN, GSO_TCPV4, GSO_TCPV6, GSO_UDP
@@ -86,12 +85,11 @@ class SuperPacket:
         version = packet[0] >> 4 if length else 0
         kind &= ~GSO_ECN
         expected, self.protocol = _KINDS.get(kind, (version, IPPROTO_UDP))
-        minimum = IPV4_HEADER if version == 4 else IPV6_HEADER
         if (
             kind not in (GSO_TCPV4, GSO_TCPV6, GSO_UDP)
             or version not in (4, 6)
             or version != expected
-            or transport < minimum
+            or (transport < IPV6_HEADER if version == 6 else transport != (packet[0] & 15) * 4)
             or size <= 0
         ):
             raise MalformedFrame
