@@ -69,23 +69,11 @@ class Charon:
         (self.folder / "etc/ipsec.conf").write_text(ipsec_conf(tunnels))
         (self.folder / "etc/ipsec.secrets").write_text(ipsec_secrets(tunnels))
         if authority is not None:
-            self._write_credentials(tunnels, authority)
-
-    def _write_credentials(self, tunnels: Iterable[Tunnel], authority: pki.Authority) -> None:
-        base = self.folder / "etc/ipsec.d"
-        for name in ("cacerts", "certs", "private"):
-            (base / name).mkdir(exist_ok=True)
-        (base / "cacerts/ca.pem").write_bytes(authority.pem)
-        for tunnel in tunnels:
-            kind = tunnel.key_kind
-            if kind:
-                private = base / f"private/{kind}.pem"
-                private.write_bytes(pki.key_pem(kind, "ours"))
-                private.chmod(0o600)
-                certificate = authority.issue(
-                    tunnel.identity(self.side), kind, "ours", padding=tunnel.padding
-                )
-                (base / f"certs/{tunnel.name}.pem").write_bytes(certificate)
+            base = self.folder / "etc/ipsec.d"
+            places = pki.Places(
+                base / "cacerts", base / "certs", base / "private", public_keys=base / "certs"
+            )
+            pki.write_credentials(tunnels, self.side, places, authority)
 
     def start(self, *, wait_for: str = "") -> None:
         """Start starter, and wait until the daemon has the last connection."""

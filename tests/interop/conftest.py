@@ -87,3 +87,12 @@ def reported(request: pytest.FixtureRequest) -> list[Log]:
     logs: list[Log] = []
     request.config.stash[_LOGS] = logs
     return logs
+
+
+@pytest.fixture(autouse=True)
+def _no_leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave nothing of a failed test to the next one."""
+    yield
+    pair = request.node.funcargs.get("pair")
+    if pair is not None:
+        pair.reset()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.interop import pki
-from tests.interop.charon import Charon
+from tests.interop.charon import SETTINGS, Charon
 from tests.interop.network import wait_until
 from tests.interop.strongswan import StrongSwan
-from tests.interop.tunnels import Side
+from tests.interop.tunnels import Side, Tunnel
 
 if TYPE_CHECKING:
     import pathlib
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from tests.interop.lab import Lab
     from tests.interop.network import Host
     from tests.interop.process import Log
-    from tests.interop.tunnels import Tunnel
 
 
 class Pair:
@@ -28,7 +28,7 @@ class Pair:
         self.lab = lab
         self.ours = ours
         self.theirs = theirs
-        self._empty = self.footprints()
+        self.empty = self.footprints()
 
     def at(self, side: Side) -> Charon | StrongSwan:
         """The daemon of a side."""
@@ -72,17 +72,38 @@ class Pair:
         """Check that neither daemon has SAs, and that both hosts are as they were."""
         wait_until(lambda: not self.ours.sas(), "we have no SA left")
         wait_until(lambda: not self.theirs.sas(), "they have no SA left")
-        wait_until(lambda: self.footprints() == self._empty, "hosts are as before", seconds=2)
+        wait_until(lambda: self.footprints() == self.empty, "hosts are as before", seconds=2)
+
+    def reset(self) -> None:
+        """Remove what a failed test has left behind, so that it is the only one that fails."""
+        for number in re.findall(r"\[(\d+)\]: ", self.ours.sas()):
+            self.ours.stroke("down", f"[{number}]")
+        for number in re.findall(r": #(\d+), ", self.theirs.sas()):
+            self.theirs.swanctl("--terminate", "--ike-id", number, "--force", "--timeout", "2")
+
+
+def both_roles(name: str, numbers: Iterator[int], **settings: object) -> list[Tunnel]:
+    """Return a tunnel that we initiate, and one that they do."""
+    return [
+        Tunnel(f"{name}-{side.value}", next(numbers), side, **settings)  # type: ignore[arg-type]
+        for side in Side
+    ]
 
 
 @contextmanager
 def paired(
-    lab: Lab, folder: pathlib.Path, logs: list[Log], tunnels: Sequence[Tunnel]
+    lab: Lab,
+    folder: pathlib.Path,
+    logs: list[Log],
+    tunnels: Sequence[Tunnel],
+    *,
+    settings: str = SETTINGS,
+    their_settings: str = "",
 ) -> Iterator[Pair]:
     """Start both daemons with these tunnels; at the end they must stop in order."""
     authority = pki.Authority()
-    ours = Charon(lab.ours, folder / "ours")
-    theirs = StrongSwan(lab.theirs, folder / "theirs")
+    ours = Charon(lab.ours, folder / "ours", settings=settings)
+    theirs = StrongSwan(lab.theirs, folder / "theirs", more=their_settings)
     logs += [ours.log, theirs.log]
     for tunnel in tunnels:
         for side, host in zip(Side, lab.hosts, strict=True):

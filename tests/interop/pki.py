@@ -1,8 +1,9 @@
-"""A certificate authority with keys of every kind, written out as files for both daemons."""
+"""A certificate authority with keys of every kind, and the files that either daemon needs."""
 
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,18 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from tests.interop.tunnels import Side, key_file
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import (
         CertificateIssuerPrivateKeyTypes,
         CertificatePublicKeyTypes,
     )
+
+    from tests.interop.tunnels import Tunnel
 
 _DAY = dt.timedelta(days=1)
 
@@ -77,12 +83,14 @@ class Authority:
         )
         self.pem = self._sign(builder)
 
-    def issue(self, identity: str, kind: str, owner: str, *, padding: int = 0) -> bytes:
+    def issue(
+        self, identity: str, kind: str, owner: str, *, padding: int = 0, days: int = 365
+    ) -> bytes:
         """Return a certificate for a DNS name, as PEM; `padding` octets make it large."""
         public = key(kind, owner).public_key()
         names = [x509.DNSName(identity)]
         names += [x509.DNSName(f"{n:04}.{'x' * 50}.example") for n in range(padding // 64)]
-        builder = self._builder(_distinguished_name(identity), public, 365)
+        builder = self._builder(_distinguished_name(identity), public, days)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         builder = builder.add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
@@ -99,13 +107,62 @@ class Authority:
             .issuer_name(self._name)
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now - _DAY)
+            .not_valid_before(self._now - 3 * _DAY)
             .not_valid_after(self._now + days * _DAY)
         )
 
     def _sign(self, builder: x509.CertificateBuilder) -> bytes:
         raw = isinstance(self._key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
         return builder.sign(self._key, None if raw else hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a daemon looks for what it needs to prove and to trust."""
+
+    authorities: Path
+    certificates: Path
+    private_keys: Path
+    public_keys: Path
+
+
+def write_credentials(
+    tunnels: Iterable[Tunnel], side: Side, places: Places, authority: Authority
+) -> None:
+    """Write all files that an end needs for the authentication of these tunnels."""
+    for folder in (
+        places.authorities,
+        places.certificates,
+        places.private_keys,
+        places.public_keys,
+    ):
+        folder.mkdir(exist_ok=True, parents=True)
+    (places.authorities / "ca.pem").write_bytes(authority.pem)
+    for tunnel in tunnels:
+        kind = tunnel.key_kind
+        if kind:
+            private = places.private_keys / f"{kind}.pem"
+            private.write_bytes(key_pem(kind, side.name))
+            private.chmod(0o600)
+        if tunnel.raw:
+            for owner in Side:
+                file = places.public_keys / key_file(kind, owner)
+                file.write_bytes(public_key_pem(kind, owner.name))
+        if tunnel.has_certificates:
+            certificate = _certificate(tunnel, side, authority)
+            (places.certificates / f"{tunnel.name}.pem").write_bytes(certificate)
+
+
+def _certificate(tunnel: Tunnel, side: Side, authority: Authority) -> bytes:
+    defect = tunnel.defect if side is tunnel.defective else ""
+    issuer = Authority("Another CA") if defect == "untrusted" else authority
+    return issuer.issue(
+        "somebody-else.test" if defect == "other-name" else tunnel.identity(side),
+        tunnel.key_kind,
+        side.name,
+        padding=tunnel.padding,
+        days=-1 if defect == "expired" else 365,
+    )
 
 
 def _distinguished_name(common_name: str) -> x509.Name:

@@ -50,14 +50,18 @@ class Program:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self, seconds: float = 15) -> int | None:
         """End it in order; returns its exit code, or None if it had to be killed."""
         self._process.terminate()
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
             return None
 
 

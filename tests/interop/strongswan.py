@@ -30,9 +30,9 @@ NEEDED = (
 #: kernel-libipsec is before kernel-netlink, so that ESP is done in user space: the kernel that
 #: the tests run on may have none.
 _PLUGINS = (
-    "random nonce aes sha1 sha2 md5 hmac kdf gcm ctr chapoly curve25519 gmp openssl pem pkcs1 "
-    "pkcs8 pubkey x509 constraints revocation kernel-libipsec kernel-netlink socket-default "
-    "stroke vici updown counters"
+    "random nonce aes sha1 sha2 md5 hmac kdf gcm ccm ctr xcbc cmac chapoly curve25519 gmp openssl "
+    "pem pkcs1 pkcs8 pubkey x509 constraints revocation kernel-libipsec kernel-netlink "
+    "socket-default stroke vici updown counters"
 )
 _FOLDERS = "x509 x509ca x509ocsp x509aa x509ac x509crl pubkey private rsa ecdsa bliss pkcs8 pkcs12"
 _SETTINGS = """\
@@ -121,18 +121,16 @@ class StrongSwan:
         """Stop the daemon; returns its exit code, None if it had to be killed."""
         return self._program.stop() if self._program is not None else 0
 
+    def crash(self) -> None:
+        """End the daemon as a crash would: it tells nobody, and leaves its files."""
+        assert self._program is not None
+        self._program.kill()
+
     def write_credentials(self, tunnels: Iterable[Tunnel], authority: pki.Authority) -> None:
         """Write the files that the tunnels' authentication needs."""
         base = self.folder / "swanctl"
-        (base / "x509ca/ca.pem").write_bytes(authority.pem)
-        for tunnel in tunnels:
-            kind = tunnel.key_kind
-            if kind:
-                (base / f"private/{kind}.pem").write_bytes(pki.key_pem(kind, "theirs"))
-                certificate = authority.issue(
-                    tunnel.identity(self.side), kind, "theirs", padding=tunnel.padding
-                )
-                (base / f"x509/{tunnel.name}.pem").write_bytes(certificate)
+        places = pki.Places(base / "x509ca", base / "x509", base / "private", base / "pubkey")
+        pki.write_credentials(tunnels, self.side, places, authority)
 
     def load(self, tunnels: Iterable[Tunnel]) -> None:
         """Load these tunnels, and no others."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.interop.lab import Path
-from tests.interop.pair import paired
+from tests.interop.pair import both_roles, paired
 from tests.interop.traffic import UDP, Sniffer, echo_tcp
 from tests.interop.tunnels import Side, Tunnel
 
@@ -28,33 +28,25 @@ CBC = "aes256-sha256"
 CHACHA = "chacha20poly1305"
 
 
-def both_roles(name: str, **settings: object) -> list[Tunnel]:
-    """Return a tunnel that we initiate, and one that they do."""
-    return [
-        Tunnel(f"{name}-{side.value}", next(_numbers), side, **settings)  # type: ignore[arg-type]
-        for side in Side
-    ]
-
-
 VARIANTS = [
-    *both_roles("psk-gcm-v4"),
-    *both_roles("psk-cbc-v4", esp=CBC),
-    *both_roles("psk-chacha-v4", esp=CHACHA),
-    *both_roles("psk-gcm-v6", path=Path.IPV6),
-    *both_roles("psk-cbc-v6", path=Path.IPV6, esp=CBC),
-    *both_roles("psk-v6-in-v4", inner=6),
-    *both_roles("psk-v4-in-v6", path=Path.IPV6, inner=4),
-    *both_roles("psk-gcm-nat", path=Path.NAT),
-    *both_roles("psk-cbc-nat", path=Path.NAT, esp=CBC),
-    *both_roles("rsa-gcm-v4", auth="rsa"),
-    *both_roles("rsa-pss-cbc-v6", auth="rsa/pss", esp=CBC, path=Path.IPV6),
-    *both_roles("rsa-gcm-nat", auth="rsa", path=Path.NAT),
-    *both_roles("ecdsa-gcm256-v4", auth="ecdsa256", esp=GCM256),
-    *both_roles("ecdsa384-cbc-nat", auth="ecdsa384", esp=CBC, path=Path.NAT),
-    *both_roles("ecdsa521-gcm-v4", auth="ecdsa521"),
-    *both_roles("ed25519-gcm-v6", auth="ed25519", path=Path.IPV6),
-    *both_roles("ed25519-cbc-v4", auth="ed25519", esp=CBC),
-    *both_roles("ed448-gcm-v4", auth="ed448"),
+    *both_roles("psk-gcm-v4", _numbers),
+    *both_roles("psk-cbc-v4", _numbers, esp=CBC),
+    *both_roles("psk-chacha-v4", _numbers, esp=CHACHA),
+    *both_roles("psk-gcm-v6", _numbers, path=Path.IPV6),
+    *both_roles("psk-cbc-v6", _numbers, path=Path.IPV6, esp=CBC),
+    *both_roles("psk-v6-in-v4", _numbers, inner=6),
+    *both_roles("psk-v4-in-v6", _numbers, path=Path.IPV6, inner=4),
+    *both_roles("psk-gcm-nat", _numbers, path=Path.NAT),
+    *both_roles("psk-cbc-nat", _numbers, path=Path.NAT, esp=CBC),
+    *both_roles("rsa-gcm-v4", _numbers, auth="rsa"),
+    *both_roles("rsa-pss-cbc-v6", _numbers, auth="rsa/pss", esp=CBC, path=Path.IPV6),
+    *both_roles("rsa-gcm-nat", _numbers, auth="rsa", path=Path.NAT),
+    *both_roles("ecdsa-gcm256-v4", _numbers, auth="ecdsa256", esp=GCM256),
+    *both_roles("ecdsa384-cbc-nat", _numbers, auth="ecdsa384", esp=CBC, path=Path.NAT),
+    *both_roles("ecdsa521-gcm-v4", _numbers, auth="ecdsa521"),
+    *both_roles("ed25519-gcm-v6", _numbers, auth="ed25519", path=Path.IPV6),
+    *both_roles("ed25519-cbc-v4", _numbers, auth="ed25519", esp=CBC),
+    *both_roles("ed448-gcm-v4", _numbers, auth="ed448"),
 ]
 
 

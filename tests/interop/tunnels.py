@@ -39,7 +39,10 @@ class Tunnel:
         auth: "psk", or the kind of the keys (see `pki.KEY_MAKERS`).
         ike, esp: proposals of both ends, in the language of ipsec.conf.
         their_ike, their_esp: proposals of the other end, if it has others.
+        raw: The ends have each other's public keys instead of certificates.
         padding: octets that make the certificates large.
+        defect: what is wrong with a certificate: "untrusted", "expired" or "other-name".
+        defective: whose certificate that is.
         inner: 4 or 6, the family inside of the tunnel; None for that of the path.
         selectors: networks at each end of the one CHILD_SA.
         second_esp: proposals of a second CHILD_SA, named like the first with "-2" behind.
@@ -58,7 +61,10 @@ class Tunnel:
     esp: str = "aes128gcm16"
     their_ike: str = ""
     their_esp: str = ""
+    raw: bool = False
     padding: int = 0
+    defect: str = ""
+    defective: Side = Side.THEIRS
     inner: int | None = None
     selectors: int = 1
     second_esp: str = ""
@@ -67,6 +73,11 @@ class Tunnel:
     far_network: str = ""
     ours: tuple[str, ...] = ()
     theirs: tuple[str, ...] = ()
+
+    @property
+    def has_certificates(self) -> bool:
+        """Whether the ends prove who they are by certificates."""
+        return self.auth != PSK and not self.raw
 
     @property
     def second(self) -> str:
@@ -129,6 +140,11 @@ class Tunnel:
         return 2 * index - (side is Side.OURS)
 
 
+def key_file(kind: str, side: Side) -> str:
+    """Return the name of the file with an end's public key."""
+    return f"{side.name.lower()}-{kind}.pem"
+
+
 def ipsec_conf(tunnels: Iterable[Tunnel], *, side: Side = Side.OURS) -> str:
     """Return the connections of an end in the language of ipsec.conf."""
     return "\n".join(_conn(tunnel, side) for tunnel in tunnels)
@@ -152,8 +168,11 @@ def _conn(tunnel: Tunnel, side: Side) -> str:
         f"rightsubnet={tunnel.selector(other, configured_at=side)}",
         "auto=add",
     ]
-    if tunnel.key_kind:
+    if tunnel.has_certificates:
         lines.append(f"leftcert={tunnel.name}.pem")
+    elif tunnel.raw:
+        lines.append(f"leftsigkey={key_file(tunnel.key_kind, side)}")
+        lines.append(f"rightsigkey={key_file(tunnel.key_kind, other)}")
     if side is Side.OURS:
         lines += tunnel.ours
     text = "\n    ".join(lines) + "\n"
@@ -201,7 +220,12 @@ def _secret(tunnel: Tunnel) -> str:
 def _connection(tunnel: Tunnel) -> str:
     local, remote = Side.THEIRS, Side.OURS
     auth = _AUTH.get(tunnel.auth, "pubkey")
-    certificate = f"certs = {tunnel.name}.pem" if tunnel.key_kind else ""
+    own = peers = ""
+    if tunnel.has_certificates:
+        own = f"certs = {tunnel.name}.pem"
+    elif tunnel.raw:
+        own = f"pubkeys = {key_file(tunnel.key_kind, local)}"
+        peers = f"pubkeys = {key_file(tunnel.key_kind, remote)}"
     settings = "\n    ".join(tunnel.theirs)
     first = _child(
         tunnel.name,
@@ -223,11 +247,12 @@ def _connection(tunnel: Tunnel) -> str:
     local {{
       id = {tunnel.identity(local)}
       auth = {auth}
-      {certificate}
+      {own}
     }}
     remote {{
       id = {tunnel.identity(remote)}
       auth = {auth}
+      {peers}
     }}
     children {{{first}{second}
     }}
