@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -143,11 +144,9 @@ class PeerTrust:
     def _parse_all(self, certificates: Sequence[bytes]) -> list[Certificate]:
         parsed: list[Certificate] = []
         for data in certificates:
-            try:
+            # Whoever made the configuration has reported what cannot be read; the others count.
+            with suppress(CertificateError):
                 parsed.append(self._certificate(data))
-            except CertificateError:
-                # Whoever made the configuration has reported it; the others still count.
-                continue
         return parsed
 
     def _trusted_chain(

@@ -288,11 +288,8 @@ class ChainBuilder:
 def _occurs(certificate: Certificate, path: list[Certificate]) -> bool:
     """Whether a CA is in the path already, be it in another (cross-signed) certificate."""
     return any(
-        known == certificate
-        or (
-            known.public_key == certificate.public_key
-            and known.subject.matches(certificate.subject) == SCORE_PERFECT
-        )
+        known.public_key == certificate.public_key
+        and known.subject.matches(certificate.subject) == SCORE_PERFECT
         for known in path
     )
 

@@ -70,6 +70,14 @@ class TestOurOwnKey:
         known = manager(keys=[alone])
         assert sent(known.private_key_for(ours("CN=alone", alone)))[1] == ["CN=alone"]
 
+    def test_a_long_chain_is_sent_up_to_its_limit(self):
+        nodes = [authority("CN=ca0")]
+        for number in range(1, 12):
+            nodes.append(authority(f"CN=ca{number}", nodes[-1]))
+        leaf = issue("CN=x", nodes[-1])
+        chain = sent(manager(certificates=nodes, keys=[leaf]).private_key_for(ours("x", leaf)))[1]
+        assert chain == ["CN=x", *(f"CN=ca{number}" for number in range(11, 4, -1))]
+
     def test_the_first_certificate_with_a_key_counts(self):
         other = issue("CN=other")
         known = manager(keys=[MOON])

@@ -159,6 +159,31 @@ class TestSeveralIssuers:
             ProblemKind.UNTRUSTED, "CN=evil", "not acceptably signed", "CN=sub",
         )  # fmt: skip
 
+    def test_the_key_of_the_issuer_under_another_name(self):
+        renamed = authority("CN=renamed", ROOT, owner="C=CH, CN=sub")
+        assert refused(
+            verdict(credentials(ROOT), MOON, renamed), ProblemKind.UNTRUSTED, "no trusted CA"
+        )
+
+    def test_many_copies_of_the_same_cas_do_not_make_endless_chains(self, monkeypatch):
+        steps = []
+        original = trust.ChainBuilder._may_issue
+        monkeypatch.setattr(
+            trust.ChainBuilder,
+            "_may_issue",
+            lambda self, *a, **k: steps.append(a) or original(self, *a, **k),
+        )
+        top = authority("CN=l0")
+        levels = [[top]]
+        for level in range(1, 7):
+            levels.append(
+                [authority(f"CN=l{level}", levels[-1][0], serial=n + 1) for n in range(4)]
+            )
+        leaf = issue("CN=x", levels[-1][0], names=("dns:moon",))
+        known = [node for copies in levels for node in copies]
+        assert not verdict(credentials(others=known), leaf)
+        assert len(steps) <= 5 * trust.MAX_STEPS
+
     def test_the_work_for_one_authentication_is_bounded(self, monkeypatch):
         checks = []
         original = trust.check_signature
@@ -200,7 +225,9 @@ class TestValidity:
         assert verdict(manager, MOON, SUB, now=NOW)
         assert not verdict(manager, MOON, SUB, now=NOW + 2 * YEAR)
         assert not verdict(manager, MOON, SUB, now=0)
-        assert verdict(manager, MOON, SUB, now=NOW + YEAR)
+        for edge, beyond in ((NOW + YEAR, 1), (NOW - YEAR, -1)):
+            assert verdict(manager, MOON, SUB, now=edge)
+            assert not verdict(manager, MOON, SUB, now=edge + beyond)
 
 
 class TestWhoMayIssue:
@@ -391,6 +418,11 @@ class TestStrength:
         if not allowed:
             refused(result, ProblemKind.WEAK, *words)
 
+    def test_the_kind_of_key_is_demanded_of_the_peer_alone(self):
+        leaf = issue("CN=x", ROOT, kind="rsa2048", names=("dns:moon",))
+        auth = demands(signature_constraints=("rsa-2048",))
+        assert verdict(credentials(ROOT), leaf, auth=auth)
+
     def test_the_signature_of_the_root_proves_nothing_and_is_free(self):
         root = authority("CN=r", digest=hashes.SHA512())
         leaf = issue("CN=x", root, names=("dns:moon",), digest=hashes.SHA256())
@@ -520,6 +552,16 @@ class TestPinned:
         assert refused(
             verdict(credentials(), auth=auth, who="sun"), ProblemKind.IDENTITY, "expects 'moon'"
         )
+
+    def test_anybody_is_nobody(self):
+        for auth in (
+            demands(public_keys=(pki.spki(pki.key("ed25519")),)),
+            demands(certificates=(MOON.der,)),
+        ):
+            assert refused(
+                verdict(credentials(), MOON, auth=auth, who="%any"),
+                ProblemKind.IDENTITY, "has not said who it is",
+            )  # fmt: skip
 
     @pytest.mark.parametrize(
         ("fields", "kind", "word"),
