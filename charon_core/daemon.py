@@ -25,6 +25,7 @@ from charon_core.bus.text import Multiline
 from charon_core.config.backend import BackendManager
 from charon_core.control.controller import Controller
 from charon_core.control.paths import PathFinder
+from charon_core.control.resolver import Resolver
 from charon_core.credentials.manager import CredentialManager
 from charon_core.crypto.random import SystemRandom
 from charon_core.eap.registry import EapRegistry
@@ -33,7 +34,6 @@ from charon_core.kernel.backends import BackendRegistry
 from charon_core.kernel.interface import BackendContext, KernelError, KernelUnavailable
 from charon_core.kernel.manager import KernelInterface
 from charon_core.network.receiver import Receiver, ReceiverLimits
-from charon_core.network.resolver import Resolver
 from charon_core.network.sender import Sender
 from charon_core.network.socket import IkeSockets, NetworkError, SocketConfig
 from charon_core.plugin.facade import Daemon as Facade
@@ -122,11 +122,11 @@ class Daemon:
         self.sockets = self._open_sockets()
         self.kernel = self._choose_kernel(kernel_backends)
         self.credentials = CredentialManager(self._warn)
-        resolver = Resolver(self.processor.queue)
-        self.backends = BackendManager(self._warn, resolver.known)
+        self.resolver = Resolver(self.processor.queue, self.scheduler.schedule)
+        self.backends = BackendManager(self._warn, self.resolver.known)
         self.eap = EapRegistry()
         self.attributes = AttributeManager()
-        paths = PathFinder(self.bus, self.kernel, resolver, self._local_port)
+        paths = PathFinder(self.bus, self.kernel, self.resolver, self._local_port)
         self.sender = Sender(self.sockets, self.bus, settings.network.send_backlog)
         self.manager = self._make_manager(paths)
         self.kernel.add_listener(KernelEventHandler(self.manager, self.bus, self.processor.queue))
@@ -312,6 +312,7 @@ class Daemon:
             eap=self.eap,
             attributes=self.attributes,
             kernel=self.kernel,
+            resolver=self.resolver,
             plugins=self.host.plugins,
             reload=self.reload,
             stop=request_stop,

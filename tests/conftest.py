@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -45,3 +46,8 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     longrepr = report.longrepr
     text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
     return text.removeprefix("Skipped: ")
+
+
+# A busy machine is no fault of the code: how long an example takes decides nothing.
+hypothesis.settings.register_profile("charon", deadline=None)
+hypothesis.settings.load_profile("charon")

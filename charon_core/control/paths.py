@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from charon_core.bus.bus import Bus
     from charon_core.config.ike import IkeConfig
+    from charon_core.control.resolver import Resolver
     from charon_core.kernel.manager import KernelInterface
-    from charon_core.network.resolver import Resolver
 
 
 class PathFinder:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from charon_core.bus.bus import Bus
     from charon_core.config.backend import BackendManager
     from charon_core.control.controller import Controller
+    from charon_core.control.resolver import Resolver
     from charon_core.credentials.manager import CredentialManager
     from charon_core.eap.registry import EapRegistry
     from charon_core.kernel.manager import KernelInterface
@@ -44,6 +45,7 @@ class Daemon:
         eap: EAP methods.
         attributes: Providers of virtual IP addresses and other attributes.
         kernel: The kernel interface over the backend in use.
+        resolver: Addresses of host names, and names of addresses.
         plugins: Lists all plugins, loaded or not.
         reload: Has the daemon read its settings again and all plugins reload, on a worker.
         stop: Has the daemon stop in order; returns at once.
@@ -65,6 +67,7 @@ class Daemon:
     eap: EapRegistry
     attributes: AttributeManager
     kernel: KernelInterface
+    resolver: Resolver
     plugins: Callable[[], tuple[PluginInfo, ...]]
     reload: Callable[[], None]
     stop: Callable[[], None]

@@ -14,7 +14,6 @@ from charon_core.bus.listener import Group, Level
 from charon_core.config.memory import ConnectionTable
 from charon_core.settings import SettingsError, parse_table
 from charon_plugins.stroke.credentials.store import CredentialStore
-from charon_plugins.stroke.names import NameKeeper
 from charon_plugins.stroke.pools import GrantingProvider
 from charon_plugins.stroke.server.listener import Listener
 from charon_plugins.stroke.settings import StrokeSettings
@@ -52,8 +51,7 @@ class Runtime:
         """
         self._daemon = daemon
         self._settings = parse_table(daemon.settings, StrokeSettings)
-        self._names = NameKeeper(daemon.scheduler.schedule)
-        self.connections = ConnectionTable("stroke", self._names.names_of)
+        self.connections = ConnectionTable("stroke", daemon.resolver.names_of)
         self.credentials = CredentialStore(
             daemon.paths.ipsec_secrets, daemon.paths.ipsec_d, lambda: self._settings, self._report
         )
@@ -93,7 +91,6 @@ class Runtime:
         if self._dispatcher is not None:
             self._dispatcher.close()
         self._listener.close()
-        self._names.close()
 
     def _report(self, text: str) -> None:
         self._daemon.bus.log(Group.CFG, Level.CONTROL, "%s", text)
@@ -166,7 +163,7 @@ class Runtime:
         return Surroundings(
             certs=daemon.paths.ipsec_d / "certs",
             is_local=daemon.kernel.net.is_local,
-            look_up=self._names.look_up,
+            look_up=daemon.resolver.look_up,
             add_pool=daemon.attributes.memory.add,
             allow_swap=self._settings.allow_swap,
         )

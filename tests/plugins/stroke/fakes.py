@@ -15,6 +15,7 @@ from charon_core.config.backend import BackendManager
 from charon_core.config.identification import Identification
 from charon_core.config.traffic_selector import TrafficSelector
 from charon_core.control.controller import Result
+from charon_core.control.resolver import Resolver
 from charon_core.credentials.manager import CredentialManager
 from charon_core.network.packet import Endpoint
 from charon_core.plugin.facade import Daemon
@@ -191,6 +192,7 @@ class World:
             eap=None,  # type: ignore[arg-type]
             attributes=self.attributes,
             kernel=SimpleNamespace(net=net),  # type: ignore[arg-type]
+            resolver=Resolver(self.processor.queue, self.scheduler.schedule),
             plugins=lambda: (),
             reload=lambda: None,
             stop=lambda: None,

@@ -94,7 +94,9 @@ class World:
 
     def daemon(self) -> Daemon:
         """Return the facade over the registries."""
-        others: Mapping[str, Any] = dict.fromkeys(("processor", "scheduler", "controller"))
+        others: Mapping[str, Any] = dict.fromkeys(
+            ("processor", "scheduler", "controller", "resolver")
+        )
         registries: Mapping[str, Any] = self.registries
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
         return Daemon(
