@@ -55,6 +55,7 @@ def test_old_lists():
     old = crl(CA, next_update=NOW - 1)
     assert status(old)[0] is RevocationStatus.STALE
     assert "was due at" in status(old)[1]
+    assert status(crl(CA, next_update=NOW))[0] is RevocationStatus.GOOD
     assert status(old, crl(CA, number=2))[0] is RevocationStatus.GOOD
     assert status(crl(CA, (0x1122,), next_update=NOW - 1))[0] is RevocationStatus.REVOKED
 

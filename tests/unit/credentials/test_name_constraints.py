@@ -22,6 +22,8 @@ MATCHES = [
     ("dns:example.org", "dns:example.org.evil.com", False),
     ("dns:.example.org", "dns:moon.example.org", True),
     ("dns:.example.org", "dns:example.org", False),
+    ("dns:.example.org", "dns:moon.example.com", False),
+    ("dns:.example.org", "dns:.example.org", False),
     ("email:carol@example.org", "email:Carol@example.org", True),
     ("email:carol@example.org", "email:dave@example.org", False),
     ("email:example.org", "email:carol@example.org", True),
@@ -73,7 +75,8 @@ def test_messages_name_what_is_wrong():
 
 def test_other_kinds_of_names_are_free():
     only = constraints(permitted=("dns:example.org",))
-    assert violation(named("email:a@evil.com", "ip:10.0.0.1"), only) is None
+    free = named("email:a@evil.com", "ip:10.0.0.1", "uri:http://evil.com/", "other:")
+    assert violation(free, only) is None
     assert violation(named(), only) is None
 
 
@@ -94,6 +97,14 @@ def test_the_subject_counts_as_directory_name():
     assert violation(named(subject="C=CH, CN=x"), only) is None
     assert "directory" in violation(named(subject="C=DE, CN=x"), only)
     assert violation(named("dns:x", subject=""), only) is None
+
+
+@pytest.mark.parametrize("name", ["dns:evil.com", "email:a@evil.com"])
+def test_empty_constraints_cover_everything(name):
+    certificate = named(name)
+    tag = certificate.extensions.alt_names[0].tag
+    assert violation(certificate, NameConstraints((GeneralName(tag, b""),), ())) is None
+    assert violation(certificate, NameConstraints((), (GeneralName(tag, b""),))) is not None
 
 
 def test_the_empty_directory_name_covers_everything():

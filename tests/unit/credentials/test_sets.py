@@ -249,6 +249,8 @@ class TestCertificates:
         assert not made.remove_certificate(again)
         assert made.certificates(ID("CN=moon")) == []
         assert made.trust_anchors() == []
+        assert not made._by_name
+        assert not made._by_keyid
 
     def test_anchors_are_found_by_their_subject_alone(self):
         made = MemorySet()
