@@ -135,7 +135,7 @@ class Daemon:
             self.sockets,
             self.sender,
             self._dispatch,
-            half_open=self.manager,
+            half_open=self.manager.strangers,
             job_load=lambda: self.processor.load,
             bus=self.bus,
             limits=self._receiver_limits(),
@@ -364,8 +364,11 @@ class Daemon:
         self.bus.reconfigure()
 
     def _dispatch(self, packet: Packet, header: Header) -> None:
-        if self.manager.knows(header):
-            self.processor.queue(ProcessMessage(self.manager, packet, header))
+        manager = self.manager
+        if manager.admit(packet, header) and not self.processor.queue(
+            ProcessMessage(manager, packet, header)
+        ):
+            manager.dismiss(packet, header)
 
     def _start_timer(self, spi: bytes, kind: TimerKind, argument: int, delay: float) -> Timer:
         return self.scheduler.schedule(TimerDue(self.manager, spi, kind, argument), delay)

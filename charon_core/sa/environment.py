@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from charon_core.network.rate import RateLimit
 
 if TYPE_CHECKING:
     from charon_core.attributes.manager import AttributeManager
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from charon_core.kernel.manager import KernelInterface
     from charon_core.network.packet import Endpoint, Packet
     from charon_core.sa.parameters import IkeParameters
+
+NOISE_LINES: Final = 10.0
+"""Log lines a second about datagrams that anybody may have sent to an IKE_SA."""
+
+NOISE_BURST: Final = 100.0
 
 
 class TimerKind(Enum):
@@ -79,3 +86,5 @@ class Environment:
     """Where a connection's peer is, as far as it is known; never blocks on a lookup."""
     child_ids: Iterator[int]
     """Numbers for CHILD_SAs; counting up is atomic (itertools.count)."""
+    noise: RateLimit = field(default_factory=lambda: RateLimit(NOISE_LINES, NOISE_BURST))
+    """Bounds what the log says of datagrams that nobody has vouched for."""

@@ -360,6 +360,7 @@ class IkeSa:
     def move(self, local: Endpoint, remote: Endpoint) -> None:
         """Take new addresses, with all CHILD_SAs."""
         self.local, self.remote = local, remote
+        self.children_changed = True
         for child in self.children:
             if child.state is ChildState.INSTALLED:
                 try:

@@ -75,17 +75,18 @@ class TimerDue(Job):
 class ChildExpired(Job):
     """The kernel says that an SA has reached the end of its life."""
 
-    __slots__ = ("_hard", "_manager", "_spi", "priority")
+    __slots__ = ("_destination", "_hard", "_manager", "_spi", "priority")
 
-    def __init__(self, manager: IkeSaManager, spi: int, *, hard: bool) -> None:
+    def __init__(self, manager: IkeSaManager, spi: int, destination: str, *, hard: bool) -> None:
         self._manager = manager
         self._spi = spi
+        self._destination = destination
         self._hard = hard
         self.priority = Priority.HIGH
 
     def execute(self) -> None:
         """Delete the CHILD_SA."""
-        ike = self._manager.checkout_by_child_spi(self._spi)
+        ike = self._manager.checkout_by_child_spi(self._spi, self._destination)
         if ike is None:
             return
         with self._manager.working_on(ike):

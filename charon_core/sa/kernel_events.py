@@ -44,7 +44,7 @@ class KernelEventHandler:
             Group.KNL, Level.CONTROL, "%s lifetime of %s SA %08x to %s is over",
             "hard" if hard else "soft", protocol.name, spi, destination,
         )  # fmt: skip
-        self._submit(ChildExpired(self._manager, spi, hard=hard))
+        self._submit(ChildExpired(self._manager, spi, destination, hard=hard))
 
     def mapping(self, reqid: int, spi: int, source: Endpoint, new: Endpoint) -> None:
         """Valid ESP of a peer behind a NAT comes from another endpoint now (RFC 7296 2.23)."""

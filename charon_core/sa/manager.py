@@ -13,6 +13,8 @@ from charon_core.sa.environment import TimerKind
 from charon_core.sa.ike_sa import IkeSa
 from charon_core.sa.snapshot import snapshot_of
 from charon_core.sa.state import IkeState
+from charon_core.sa.strangers import Strangers
+from charon_core.sa.tasks.table import CONTINUES
 from charon_core.sa.wire import NO_SPI
 
 if TYPE_CHECKING:
@@ -29,16 +31,26 @@ CHECKOUT_TIMEOUT: Final = 10.0
 MAX_WAITERS: Final = 4
 """Workers that may wait for one IKE_SA; more are turned away at once."""
 
+MAX_WAITING: Final = 256
+"""Datagrams for one IKE_SA that may wait for a worker: the largest message in its fragments."""
+
+
+_Outbound = tuple[int, str]
+"""The SPI that a peer chose, and its address."""
+
 
 class _Entry:
     """One IKE_SA in the table. Guarded by the manager's lock, but for what `ike` holds."""
 
     __slots__ = (
+        "arrived",
         "available",
-        "child_spis",
+        "begun",
         "half_open_host",
         "ike",
+        "inbound",
         "init_hash",
+        "outbound",
         "processing",
         "spi",
         "waiters",
@@ -56,7 +68,14 @@ class _Entry:
         """SHA-1 of the IKE_SA_INIT request that made it, until it is established."""
         self.half_open_host: str | None = None
         """The peer's address while it counts as half-open."""
-        self.child_spis: tuple[int, ...] = ()
+        self.arrived = 0
+        """Datagrams admitted; changed by the receiver alone, without the lock."""
+        self.begun = 0
+        """Those of them that a worker has taken."""
+        self.inbound: tuple[int, ...] = ()
+        """SPIs of its CHILD_SAs that are ours."""
+        self.outbound: tuple[_Outbound, ...] = ()
+        """Those that are the peer's."""
 
 
 class IkeSaManager:
@@ -84,6 +103,8 @@ class IkeSaManager:
             limit: IKE_SAs in total from which on new ones are refused, 0 for no limit.
         """
         self._env = env
+        self.strangers = Strangers(env.clock)
+        """Who is not authenticated yet; has a lock of its own."""
         self._spi_prefix = (spi_value << (32 - spi_bits)) & 0xFFFFFFFF if spi_bits else 0
         self._spi_mask = (0xFFFFFFFF >> spi_bits) if spi_bits else 0xFFFFFFFF
         self._limit = limit
@@ -92,10 +113,9 @@ class IkeSaManager:
         self._by_spi: dict[bytes, _Entry] = {}
         self._by_init: dict[bytes, _Entry] = {}
         self._by_number: dict[int, _Entry] = {}
-        self._by_child_spi: dict[int, _Entry] = {}
+        self._by_inbound: dict[int, _Entry] = {}
+        self._by_outbound: dict[_Outbound, _Entry] = {}
         self._in_use: set[_Entry] = set()
-        self._half_open: dict[str, int] = {}
-        self._half_open_total = 0
         self._next_number = 1
         self._closed = False
 
@@ -106,9 +126,7 @@ class IkeSaManager:
 
     def count(self, address: str | None = None) -> int:
         """Return the number of half-open IKE_SAs as responder, in total or of one address."""
-        if address is None:
-            return self._half_open_total
-        return self._half_open.get(address, 0)
+        return self.strangers.half_open(address)
 
     # -- checkout -----------------------------------------------------------------------------
 
@@ -133,21 +151,51 @@ class IkeSaManager:
             entry = self._by_number.get(unique_id)
             return None if entry is None else self._take(entry)
 
-    def checkout_by_child_spi(self, spi: int) -> IkeSa | None:
-        """Return the IKE_SA of the CHILD_SA with this inbound or outbound SPI, or None."""
+    def checkout_by_child_spi(self, spi: int, destination: str = "") -> IkeSa | None:
+        """Return the IKE_SA that has an SA with this SPI, or None.
+
+        Peers choose their SPIs, and may choose one of ours or of each other: without the address
+        to which the SA leads, only SPIs of our own are looked for.
+
+        Args:
+            spi: SPI of an ESP or AH SA.
+            destination: Where it leads, as far as that is known.
+        """
         with self._lock:
-            entry = self._by_child_spi.get(spi)
+            entry = self._by_outbound.get(_outbound(spi, destination)) or self._by_inbound.get(spi)
             return None if entry is None else self._take(entry)
 
-    def knows(self, header: Header) -> bool:
-        """Whether a datagram can concern any IKE_SA, by its SPI alone: one look-up, no lock.
+    def admit(self, packet: Packet, header: Header) -> bool:
+        """Whether a datagram is worth a job: one look-up, no lock but for new IKE_SAs.
 
-        What nobody has sent for is dropped here, before it costs a job.
+        What nobody has sent for is dropped here, and so is what a half-open IKE_SA cannot want,
+        or what comes faster than it is worked off. A datagram that is admitted goes to
+        `checkout_by_message` or `dismiss`. For one thread.
         """
         spi = header.responder_spi if header.is_initiator else header.initiator_spi
-        return spi in self._by_spi or (
-            spi == NO_SPI and header.exchange == ExchangeType.IKE_SA_INIT
-        )
+        entry = self._by_spi.get(spi)
+        if entry is None:
+            if not _begins(header, spi):
+                return False
+            self.strangers.arrive(packet.source.host)
+            return True
+        ike = entry.ike
+        if entry.arrived - entry.begun >= MAX_WAITING:
+            return False
+        if ike.is_half_open and (ike.state, header.exchange) not in CONTINUES:
+            return False
+        entry.arrived += 1
+        return True
+
+    def dismiss(self, packet: Packet, header: Header) -> None:
+        """Take back what `admit` has counted: no worker takes the datagram."""
+        spi = header.responder_spi if header.is_initiator else header.initiator_spi
+        if _begins(header, spi):
+            self.strangers.begin(packet.source.host)
+            return
+        entry = self._by_spi.get(spi)
+        if entry is not None:
+            entry.arrived -= 1
 
     def checkout_by_message(self, packet: Packet, header: Header) -> IkeSa | None:
         """Return the IKE_SA that a datagram is for, or None if nobody wants it.
@@ -157,16 +205,16 @@ class IkeSaManager:
         """
         data = packet.data
         own_spi = header.responder_spi if header.is_initiator else header.initiator_spi
-        if (
-            header.exchange == ExchangeType.IKE_SA_INIT
-            and not header.is_response
-            and own_spi == NO_SPI
-        ):
+        if _begins(header, own_spi):
+            self.strangers.begin(packet.source.host)
             return self._checkout_init(packet, header)
         mark = hash(data)
         with self._lock:
             entry = self._by_spi.get(own_spi)
-            if entry is None or entry.processing == mark:
+            if entry is None:
+                return None
+            entry.begun += 1
+            if entry.processing == mark:
                 return None
             ike = self._take(entry)
             if ike is not None:
@@ -187,7 +235,8 @@ class IkeSaManager:
             entry.ike.initiator_spi = header.initiator_spi
             entry.init_hash = digest
             self._by_init[digest] = entry
-            self._update_half_open(entry, packet.source.host)
+            entry.half_open_host = packet.source.host
+            self.strangers.occupy(entry.half_open_host)
         ike = entry.ike
         ike.start_timer(TimerKind.HALF_OPEN, self._env.parameters.half_open_timeout)
         self._env.bus.set_sa(ike.ref)
@@ -261,19 +310,20 @@ class IkeSaManager:
             del self._by_spi[entry.spi]
             entry.spi = ike.own_spi
             self._by_spi[entry.spi] = entry
+            # What came for the old SPI does not wait any more: nobody will take it.
+            entry.begun = entry.arrived
         if ike.children_changed:
             ike.children_changed = False
-            for spi in entry.child_spis:
-                if self._by_child_spi.get(spi) is entry:
-                    del self._by_child_spi[spi]
-            entry.child_spis = tuple(
-                spi for child in ike.children for spi in (child.local_spi, child.remote_spi)
+            self._forget_children(entry)
+            entry.inbound = tuple([child.local_spi for child in ike.children])
+            entry.outbound = tuple(
+                [_outbound(child.remote_spi, child.remote.host) for child in ike.children]
             )
-            for spi in entry.child_spis:
-                self._by_child_spi[spi] = entry
+            self._by_inbound.update(dict.fromkeys(entry.inbound, entry))
+            self._by_outbound.update(dict.fromkeys(entry.outbound, entry))
         if not ike.is_half_open:
             self._forget_init(entry)
-            self._update_half_open(entry, None)
+            self._leave_half_open(entry)
 
     def _destroy(self, ike: IkeSa) -> None:
         try:
@@ -283,33 +333,31 @@ class IkeSaManager:
                 entry = self._by_number.pop(ike.unique_id)
                 if self._by_spi.get(entry.spi) is entry:
                     del self._by_spi[entry.spi]
-                for spi in entry.child_spis:
-                    if self._by_child_spi.get(spi) is entry:
-                        del self._by_child_spi[spi]
+                self._forget_children(entry)
                 self._forget_init(entry)
-                self._update_half_open(entry, None)
+                self._leave_half_open(entry)
                 self._in_use.discard(entry)
                 if entry.available is not None:
                     entry.available.notify_all()
             self._env.bus.set_sa(None)
+
+    def _forget_children(self, entry: _Entry) -> None:
+        for spi in entry.inbound:
+            if self._by_inbound.get(spi) is entry:
+                del self._by_inbound[spi]
+        for key in entry.outbound:
+            if self._by_outbound.get(key) is entry:
+                del self._by_outbound[key]
 
     def _forget_init(self, entry: _Entry) -> None:
         if entry.init_hash is not None:
             self._by_init.pop(entry.init_hash, None)
             entry.init_hash = None
 
-    def _update_half_open(self, entry: _Entry, host: str | None) -> None:
-        old, entry.half_open_host = entry.half_open_host, host
-        if old is not None:
-            self._half_open_total -= 1
-            left = self._half_open[old] - 1
-            if left:
-                self._half_open[old] = left
-            else:
-                del self._half_open[old]
+    def _leave_half_open(self, entry: _Entry) -> None:
+        host, entry.half_open_host = entry.half_open_host, None
         if host is not None:
-            self._half_open_total += 1
-            self._half_open[host] = self._half_open.get(host, 0) + 1
+            self.strangers.release(host, failed=entry.ike.established_at is None)
 
     @contextmanager
     def working_on(self, ike: IkeSa | None) -> Iterator[IkeSa | None]:
@@ -385,3 +433,14 @@ class IkeSaManager:
                 if until():
                     ike.delete()
                 ike.set_state(IkeState.DESTROYING)
+
+
+def _begins(header: Header, own_spi: bytes) -> bool:
+    """Whether a datagram asks for a new IKE_SA."""
+    return (
+        own_spi == NO_SPI and header.exchange == ExchangeType.IKE_SA_INIT and not header.is_response
+    )
+
+
+def _outbound(spi: int, host: str) -> _Outbound:
+    return spi, host.partition("%")[0]

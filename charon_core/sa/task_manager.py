@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _FIRST_INFORMATIVE_ATTEMPT = 1
 
+_MAX_STRANGER_REPEATS = 8
+"""How often an IKE_SA_INIT response is sent again: its address may be a victim's, not the peer's.
+Initiators repeat a request five times or so."""
+
 
 class _Request:
     """A request of ours that waits for its response."""
@@ -49,6 +53,7 @@ class TaskManager:
         "_ike",
         "_passive",
         "_queued",
+        "_repeats",
         "_request",
         "_request_id",
         "_response",
@@ -66,6 +71,7 @@ class TaskManager:
         self._expected_id = 0
         self._response: list[bytes] = []
         self._response_to = 0
+        self._repeats = 0
         self.exchange = ExchangeType.IKE_SA_INIT
         """The exchange of the message that is being built or processed."""
 
@@ -229,6 +235,10 @@ class TaskManager:
         if hash(datagram) != self._response_to:
             return
         ike = self._ike
+        if ike.is_half_open:
+            self._repeats += 1
+            if self._repeats > _MAX_STRANGER_REPEATS:
+                return
         ike.log(
             Group.IKE, Level.CONTROL,
             "received retransmit of request with ID %d, retransmitting response",

@@ -36,27 +36,37 @@ def process_packet(ike: IkeSa, packet: Packet, header: Header) -> None:
         ike.tasks.repeat_response(packet.data)
         return
     if arrival is Arrival.UNWANTED:
-        ike.log(
-            Group.IKE, Level.CONTROL,
-            "received %s %s with message ID %d, not expected in state %s; ignored",
+        _log_noise(
+            ike, Group.IKE, "received %s %s with message ID %d, not expected in state %s; ignored",
             name_of(ExchangeType, header.exchange),
             "response" if header.is_response else "request",
             header.message_id, ike.state.value,
         )  # fmt: skip
         return
-    ike.log(
-        Group.NET, Level.CONTROL, "received packet: from %s to %s (%d bytes)",
-        packet.source, packet.destination, len(packet.data),
-    )  # fmt: skip
     try:
         message = _open(ike, packet.data, header)
     except IntegrityError as error:
-        ike.log(Group.ENC, Level.CONTROL, "message from %s dropped: %s", packet.source, error)
+        _log_noise(ike, Group.ENC, "message from %s dropped: %s", packet.source, error)
     except ParseError as error:
-        _refuse_malformed(ike, packet, header, error)
+        # What is not answerable was not opened: anybody may have sent it.
+        if header.exchange == ExchangeType.IKE_SA_INIT or error.answerable:
+            _refuse_malformed(ike, packet, header, error)
+        else:
+            _log_noise(ike, Group.ENC, "message from %s is malformed: %s", packet.source, error)
     else:
+        ike.log(
+            Group.NET, Level.CONTROL, "received packet: from %s to %s (%d bytes)",
+            packet.source, packet.destination, len(packet.data),
+        )  # fmt: skip
         if message is not None:
             _process(ike, message, packet, header)
+
+
+def _log_noise(ike: IkeSa, group: Group, message: str, *args: object) -> None:
+    """Log a datagram that somebody else than the peer may have sent, but not each of a flood."""
+    noise = ike.env.noise
+    if noise.allow():
+        ike.log(group, Level.CONTROL, message + "%s", *args, noise.take_suppressed())
 
 
 def _open(ike: IkeSa, data: bytes, header: Header) -> Message | None:

@@ -91,7 +91,7 @@ def test_child_whose_hard_lifetime_is_over_is_deleted_on_both_sides() -> None:
     (snapshot,) = world.moon.sas[0].children
     states = world.moon.backend.states.values()
     assert {state.hard_seconds for state in states} == {3600.0}
-    ChildExpired(world.moon.manager, snapshot.spi_in, hard=True).execute()
+    ChildExpired(world.moon.manager, snapshot.spi_in, "10.99.0.1", hard=True).execute()
     world.run()
     for host in (world.moon, world.sun):
         assert host.states == ["ESTABLISHED"]
@@ -102,7 +102,7 @@ def test_child_whose_hard_lifetime_is_over_is_deleted_on_both_sides() -> None:
 def test_expiry_of_an_unknown_spi_is_nobodys_affair() -> None:
     world = World()
     establish(world)
-    ChildExpired(world.moon.manager, 0x1234, hard=True).execute()
+    ChildExpired(world.moon.manager, 0x1234, "10.99.0.1", hard=True).execute()
     assert len(world.moon.backend.states) == 2
 
 

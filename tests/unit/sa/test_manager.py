@@ -182,8 +182,8 @@ def test_child_spis_lead_to_the_ike_sa_until_the_child_is_gone() -> None:
     world = World()
     establish(world)
     child = world.moon.sas[0].children[0]
-    for spi in (child.spi_in, child.spi_out):
-        ike = world.moon.manager.checkout_by_child_spi(spi)
+    for spi, destination in ((child.spi_in, "10.99.0.1"), (child.spi_out, "10.99.0.2")):
+        ike = world.moon.manager.checkout_by_child_spi(spi, destination)
         assert ike is not None
         world.moon.manager.checkin(ike)
     world.moon.delete_child()
@@ -224,9 +224,138 @@ def test_retransmitted_init_request_reaches_the_same_ike_sa() -> None:
 def test_datagrams_for_unknown_spis_are_told_apart_without_a_job() -> None:
     world = World()
     world.moon.initiate(tunnel(world))
-    request = Header.parse(world.in_flight[0].data)
-    assert world.sun.manager.knows(request)
+    request = world.in_flight[0]
+    assert world.sun.manager.admit(request, Header.parse(request.data))
     world.step()
-    answer = Header.parse(world.in_flight[0].data)
-    assert world.moon.manager.knows(answer)
-    assert not world.sun.manager.knows(answer)
+    answer = world.in_flight[0]
+    assert world.moon.manager.admit(answer, Header.parse(answer.data))
+    assert not world.sun.manager.admit(answer, Header.parse(answer.data))
+
+
+def half_open(world: World) -> tuple[IkeSaManager, Header]:
+    """Have sun answer an IKE_SA_INIT; returns the header of a message to its IKE_SA."""
+    world.moon.initiate(tunnel(world))
+    world.step()
+    world.step()
+    request = world.in_flight[0]
+    return world.sun.manager, Header.parse(request.data)
+
+
+def test_requests_for_new_ike_sas_count_while_they_wait() -> None:
+    world = World()
+    world.moon.initiate(tunnel(world))
+    packet = world.drop()
+    header = Header.parse(packet.data)
+    manager = world.sun.manager
+    for _ in range(4):
+        assert manager.admit(packet, header)
+    assert manager.strangers.count("10.99.0.1") == 4
+    manager.dismiss(packet, header)
+    assert manager.strangers.count("10.99.0.1") == 3
+    for _ in range(3):
+        world.deliver(packet)
+    # One IKE_SA, and two repetitions.
+    assert manager.strangers.count("10.99.0.1") == manager.count() == 1
+
+
+def test_responses_and_odd_requests_do_not_count() -> None:
+    from dataclasses import replace
+
+    world = World()
+    world.moon.initiate(tunnel(world))
+    packet = world.drop()
+    header = Header.parse(packet.data)
+    manager = world.sun.manager
+    assert not manager.admit(packet, replace(header, is_response=True))
+    assert not manager.admit(packet, replace(header, exchange=37))
+    assert manager.strangers.count() == 0
+
+
+def test_a_try_that_fails_counts_for_a_while() -> None:
+    world = World()
+    peer = tunnel(world, ike="aes128-sha256-modp2048!")
+    world.sun.connections.remove("net")
+    world.moon.initiate(peer)
+    world.step()
+    assert world.sun.manager.count() == 0
+    assert world.sun.manager.strangers.count("10.99.0.1") == 1
+    world.elapse(10)
+    assert world.sun.manager.strangers.count("10.99.0.1") == 0
+
+
+def test_an_established_ike_sa_leaves_no_count() -> None:
+    world = World()
+    establish(world)
+    assert world.sun.manager.strangers.count() == 0
+
+
+@pytest.mark.parametrize("exchange", [34, 36, 37, 43, 240])
+def test_a_half_open_ike_sa_is_only_sent_what_it_can_want(exchange: int) -> None:
+    from dataclasses import replace
+
+    world = World()
+    manager, header = half_open(world)
+    packet = world.in_flight[0]
+    assert manager.admit(packet, header)
+    assert not manager.admit(packet, replace(header, exchange=exchange))
+
+
+def test_datagrams_of_one_ike_sa_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager_module, "MAX_WAITING", 3)
+    world = World()
+    manager, header = half_open(world)
+    packet = world.in_flight[0]
+    assert [manager.admit(packet, header) for _ in range(5)] == [True, True, True, False, False]
+    manager.dismiss(packet, header)
+    assert manager.admit(packet, header)
+    world.run()
+    assert manager.admit(packet, header)
+
+
+def test_what_came_for_an_old_spi_does_not_count_for_the_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(manager_module, "MAX_WAITING", 2)
+    world = World()
+    peer = tunnel(world, keyingtries=0)
+    world.moon.initiate(peer)
+    manager = world.moon.manager
+    answer = Packet(REMOTE, LOCAL, b"")
+    for _ in range(3):
+        header = Header.parse(world.in_flight.pop().data)
+        response = Header(header.initiator_spi, b"12345678", 0, (2, 0), 34, False, True, 0, 28)
+        assert manager.admit(answer, response)
+        assert manager.admit(answer, response)
+        assert not manager.admit(answer, response)
+        world.in_flight.clear()
+        world.elapse(200, deliver=False)
+        world.moon.with_ike(lambda ike: ike.tasks.retransmit(0))
+
+
+def test_a_peer_cannot_take_the_place_of_anothers_spi() -> None:
+    """An outbound SPI is the peer's choice: it may well be one of ours (class 4)."""
+    world = World()
+    establish(world)
+    manager = world.moon.manager
+    child = world.moon.sas[0].children[0]
+    stranger = manager.create_initiator(LOCAL, Endpoint("10.99.0.3", 500))
+    assert stranger is not None
+    ike = manager.checkout_by_number(1)
+    assert ike is not None
+    own = ike.children[0]
+    fake = type(own)(ike.env, own.config, stranger.ref, LOCAL, stranger.remote, encapsulated=False)
+    fake.local_spi, fake.remote_spi = 0xC0FFEE01, child.spi_in
+    manager.checkin(ike)
+    stranger.add_child(fake)
+    manager.checkin(stranger)
+    for destination in ("", "10.99.0.1"):
+        found = manager.checkout_by_child_spi(child.spi_in, destination)
+        assert found is ike
+        manager.checkin(found)
+    found = manager.checkout_by_child_spi(child.spi_in, "10.99.0.3")
+    assert found is stranger
+    stranger.children.clear()
+    stranger.set_state(IkeState.DESTROYING)
+    manager.checkin(stranger)
+    assert manager.checkout_by_child_spi(child.spi_in) is ike
+    manager.checkin(ike)
