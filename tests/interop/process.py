@@ -50,6 +50,10 @@ class Program:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    def wait(self) -> int:
+        """Wait for its end; returns its exit code."""
+        return self._process.wait()
+
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()

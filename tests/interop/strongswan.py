@@ -44,6 +44,8 @@ charon {{
     path = {folder}/charon.log
     default = 1
     flush_line = yes
+    time_format = %T
+    time_add_ms = yes
   }} }}
   plugins {{
     vici {{ socket = unix://{folder}/charon.vici }}

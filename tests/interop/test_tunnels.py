@@ -75,3 +75,17 @@ def test_tunnel_carries_traffic_and_goes(pair: Pair, tunnel: Tunnel) -> None:
     echo_tcp(initiator, responder, 200_000)
 
     pair.take_down(tunnel, tunnel.initiator)
+
+
+@pytest.mark.parametrize(
+    "tunnel",
+    [tunnel for tunnel in VARIANTS if tunnel.name in ("psk-gcm-v6-we", "psk-cbc-nat-they")],
+    ids=lambda tunnel: tunnel.name,
+)
+def test_large_transfer(pair: Pair, tunnel: Tunnel) -> None:
+    pair.bring_up(tunnel)
+    ours = (pair.lab.ours, tunnel.inside(Side.OURS))
+    theirs = (pair.lab.theirs, tunnel.inside(Side.THEIRS))
+    for client, server in ((ours, theirs), (theirs, ours)):
+        echo_tcp(client, server, 8_000_000)
+    pair.take_down(tunnel, tunnel.initiator.other)
