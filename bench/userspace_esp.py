@@ -1,8 +1,9 @@
 """Throughput of the `userspace` backend: a TCP stream through two gateways, in four namespaces.
 
-Run as root: ``python bench/userspace_esp.py [--algorithm gcm128] [--seconds 6] [--runs 3]``. The
-hosts (plain sockets) and the gateways (one process each, static SAs) share the machine, so CPU
-seconds per GB, which count the gateways alone, say more than Mbit/s where others use it as well.
+Run as root: ``python -m bench.userspace_esp [--algorithm aes128gcm16] [--seconds 6] [--runs 3]``,
+with ``--compare`` also through strongSwan's kernel-libipsec, which does the same in C. Hosts and
+gateways share the machine; the CPU time is that of the two gateways alone, so where others use the
+machine as well, it says more than Mbit/s, and the ratio to the other implementation most of all.
 """
 
 from __future__ import annotations
@@ -11,193 +12,50 @@ import argparse
 import contextlib
 import json
 import os
-import resource
+import signal
 import socket
 import statistics
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from bench.userspace_gateway import ALGORITHMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-PORT = 4500
 LOAD_PORT = 5201
 CHUNK = 1 << 18
+START_SECONDS = 10.0
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+STRONGSWAN = Path("/usr/lib/ipsec/charon")
 
-
-class Algorithm(NamedTuple):
-    """Transform IDs and lengths of key material in octets."""
-
-    encryption: int
-    encryption_key: int
-    integrity: int = 0
-    integrity_key: int = 0
-
-
-ALGORITHMS = {
-    "gcm128": Algorithm(20, 20),
-    "gcm256": Algorithm(20, 36),
-    "chacha20": Algorithm(28, 36),
-    "cbc128-sha256": Algorithm(12, 16, 12, 32),
-    "cbc256-sha1": Algorithm(12, 32, 2, 20),
+LEFT = {
+    "local": "10.99.0.1",
+    "remote": "10.99.0.2",
+    "local_ts": ["10.1.0.0/24", "fd01::/64"],
+    "remote_ts": ["10.2.0.0/24", "fd02::/64"],
+}
+RIGHT = {
+    "local": "10.99.0.2",
+    "remote": "10.99.0.1",
+    "local_ts": ["10.2.0.0/24", "fd02::/64"],
+    "remote_ts": ["10.1.0.0/24", "fd01::/64"],
 }
 
 
-# -- a gateway: one process in one namespace ------------------------------------------------------
+class Gateways(Protocol):
+    """Two gateways with a tunnel between them."""
 
+    def cpu(self) -> list[float]:
+        """Return the CPU seconds that each has used."""
 
-class PlainSocket:
-    """As much of the IKE socket as the backend needs, for IPv4."""
-
-    def __init__(self, address: str) -> None:
-        self.esp_receiver: Callable[[Any, int, Any, Any], None] | None = None
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
-        self.socket.setsockopt(socket.IPPROTO_UDP, 104, 1)
-        self.socket.bind((address, PORT))
-
-    def send_esp(self, buffer: Any, segment_size: int, source: Any, destination: Any) -> None:
-        """Send a train."""
-        ancillary = []
-        if segment_size:
-            ancillary = [(socket.IPPROTO_UDP, 103, segment_size.to_bytes(2, sys.byteorder))]
-        self.socket.sendmsg([buffer], ancillary, socket.MSG_DONTWAIT, destination)
-
-    def turn(self) -> None:
-        """Receive one train."""
-        from charon_core.network.packet import Endpoint
-
-        data, ancillary, _, (host, port) = self.socket.recvmsg(65536, 64)
-        size = next((int.from_bytes(value[:2], sys.byteorder) for _, _, value in ancillary), 0)
-        if self.esp_receiver is not None:
-            self.esp_receiver(data, size, Endpoint(host, port), None)
-
-
-def gateway(config: dict[str, Any]) -> None:
-    """Run one gateway until standard input is closed; then print what it counted."""
-    from charon_core.config.child import ChildMode
-    from charon_core.config.traffic_selector import TrafficSelector
-    from charon_core.crypto.random import SystemRandom
-    from charon_core.crypto.secret import Secret
-    from charon_core.kernel.interface import (
-        BackendContext,
-        Encapsulation,
-        IpsecProtocol,
-        PolicyDirection,
-        PolicySpec,
-        PolicyTemplate,
-        SaId,
-        SaSpec,
-    )
-    from charon_core.kernel.userspace.backend import UserspaceBackend
-
-    algorithm = Algorithm(*config["algorithm"])
-    local, remote = config["local"], config["remote"]
-    esp_socket = PlainSocket(local)
-
-    def loop(body: Callable[[], None]) -> None:
-        while True:
-            body()
-
-    def run_loop(name: str, body: Callable[[], None], wake: Any) -> None:
-        del wake
-        threading.Thread(target=loop, args=(body,), name=name, daemon=True).start()
-
-    def log(level: int, message: str, *arguments: object) -> None:
-        print(level, message % arguments, file=sys.stderr)
-
-    def after(seconds: float, function: Callable[[], None]) -> Callable[[], None]:
-        timer = threading.Timer(seconds, function)
-        timer.daemon = True
-        timer.start()
-        return timer.cancel
-
-    backend = UserspaceBackend(
-        BackendContext(
-            run_loop=run_loop,
-            after=after,
-            log=log,
-            random=SystemRandom(),
-            options=config["options"],
-            esp_socket=esp_socket,
-        )
-    )
-    backend.probe()
-    backend.start(Silent())
-    backend.bypass_socket(esp_socket.socket.fileno(), socket.AF_INET)
-    networks = [
-        (
-            TrafficSelector.network(*config["local_ts"]),
-            TrafficSelector.network(*config["remote_ts"]),
-        )
-    ]
-    if "local_ts6" in config:
-        networks.append(
-            (
-                TrafficSelector.network(*config["local_ts6"]),
-                TrafficSelector.network(*config["remote_ts6"]),
-            )
-        )
-    inner, outer = (tuple(side) for side in zip(*networks, strict=True))
-    for inbound in (True, False):
-        ends = (remote, local) if inbound else (local, remote)
-        spi = 0xC0000000 + int(ends[1].rsplit(".", 1)[1])
-        backend.add_sa(
-            SaSpec(
-                id=SaId(*ends, IpsecProtocol.ESP, spi),
-                reqid=1,
-                mode=ChildMode.TUNNEL,
-                encryption=algorithm.encryption,
-                encryption_key=Secret(bytes([spi & 0xFF]) * algorithm.encryption_key),
-                integrity=algorithm.integrity or None,
-                integrity_key=Secret(b"i" * algorithm.integrity_key),
-                inbound=inbound,
-                esn=config.get("esn", False),
-                replay_window=128,
-                encapsulation=Encapsulation(PORT, PORT),
-                local_ts=inner,
-                remote_ts=outer,
-            )
-        )
-    template = PolicyTemplate(local, remote, IpsecProtocol.ESP, 1, ChildMode.TUNNEL)
-    for here, there in networks:
-        backend.add_policy(
-            PolicySpec(
-                source=here,
-                destination=there,
-                direction=PolicyDirection.OUT,
-                priority=1,
-                template=template,
-            )
-        )
-    threading.Thread(target=loop, args=(esp_socket.turn,), daemon=True).start()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        report = {
-            "cpu": usage.ru_utime + usage.ru_stime,
-            "user": usage.ru_utime,
-            "memory": usage.ru_maxrss,
-            **backend.statistics(),
-        }
-        print(json.dumps(report), flush=True)
-        if line.strip() == "stop":
-            break
-    backend.flush()
-    backend.stop()
-
-
-class Silent:
-    """Takes no notice of events."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
+    def summary(self) -> list[str]:
+        """Return what each has to say at the end."""
 
 
 # -- the hosts ------------------------------------------------------------------------------------
@@ -205,7 +63,9 @@ class Silent:
 
 def sink() -> None:
     """Receive one stream, print its octets and seconds."""
-    with socket.create_server(("", LOAD_PORT)) as server:
+    with socket.create_server(("::", LOAD_PORT), family=socket.AF_INET6, dualstack_ipv6=True) as (
+        server
+    ):
         print("ready", flush=True)
         connection, _ = server.accept()
         with connection:
@@ -218,6 +78,7 @@ def sink() -> None:
 def load(address: str, seconds: float) -> None:
     """Send one stream for so long."""
     with socket.create_connection((address, LOAD_PORT), 10) as connection:
+        connection.settimeout(None)
         end, data = time.monotonic() + seconds, bytes(CHUNK)
         while time.monotonic() < end:
             connection.sendall(data)
@@ -231,148 +92,349 @@ def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True)
 
 
+class Namespaces(NamedTuple):
+    """Names of the namespaces: host - gateway - gateway - host."""
+
+    left_host: str
+    left: str
+    right: str
+    right_host: str
+
+
+def _link(number: int, left: str, left_addresses: str, right: str, right_addresses: str) -> None:
+    ends = (f"veth{number}a", f"veth{number}b")
+    ip("-n", left, "link", "add", ends[0], "type", "veth", "peer", "name", ends[1], "netns", right)
+    for name, end, addresses in (
+        (left, ends[0], left_addresses),
+        (right, ends[1], right_addresses),
+    ):
+        for address in addresses.split():
+            flags = ["nodad"] if ":" in address else []
+            ip("-n", name, "address", "add", address, "dev", end, *flags)
+        ip("-n", name, "link", "set", end, "up")
+
+
 @contextlib.contextmanager
-def namespaces(prefix: str) -> Iterator[list[str]]:
-    """Make host - gateway - gateway - host: names of the four, in this order."""
-    names = [f"{prefix}-{part}" for part in ("h1", "g1", "g2", "h2")]
-    links = [
-        (0, "10.1.0.2/24", 1, "10.1.0.1/24"),
-        (1, "10.99.0.1/24", 2, "10.99.0.2/24"),
-        (2, "10.2.0.1/24", 3, "10.2.0.2/24"),
-    ]
+def namespaces(prefix: str) -> Iterator[Namespaces]:
+    """Make the four namespaces with their links, and remove them afterwards."""
+    names = Namespaces(*(f"{prefix}-{part}" for part in ("h1", "g1", "g2", "h2")))
     try:
         for name in names:
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
-        for number, (left, left_address, right, right_address) in enumerate(links):
-            ends = [f"veth{number}a", f"veth{number}b"]
-            ip("-n", names[left], "link", "add", ends[0], "type", "veth",
-               "peer", "name", ends[1], "netns", names[right])  # fmt: skip
-            for name, end, address in (
-                (names[left], ends[0], left_address),
-                (names[right], ends[1], right_address),
-            ):
-                ip("-n", name, "address", "add", address, "dev", end)
-                ip("-n", name, "link", "set", end, "up")
-        ip("-n", names[0], "route", "add", "default", "via", "10.1.0.1")
-        ip("-n", names[3], "route", "add", "default", "via", "10.2.0.1")
-        for name in names[1:3]:
-            ip("netns", "exec", name, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        _link(0, names.left_host, "10.1.0.2/24 fd01::2/64", names.left, "10.1.0.1/24 fd01::1/64")
+        _link(1, names.left, "10.99.0.1/24 fd99::1/64", names.right, "10.99.0.2/24 fd99::2/64")
+        _link(2, names.right, "10.2.0.1/24 fd02::1/64", names.right_host, "10.2.0.2/24 fd02::2/64")
+        for host, gateway in ((names.left_host, "1"), (names.right_host, "2")):
+            ip("-n", host, "route", "add", "default", "via", f"10.{gateway}.0.1")
+            ip("-n", host, "-6", "route", "add", "default", "via", f"fd0{gateway}::1")
+        for name in (names.left, names.right):
+            for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+                ip("netns", "exec", name, "sysctl", "-qw", f"{key}=1")
         yield names
     finally:
         for name in names:
-            subprocess.run(["ip", "netns", "delete", name], check=False)
+            subprocess.run(["ip", "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
 
 
-def inside(name: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start this program in a namespace and wait until it is ready."""
-    command = ["ip", "netns", "exec", name, sys.executable, __file__, *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+def inside(name: str, *command: str, **more: Any) -> subprocess.Popen[str]:
+    """Start a command in a namespace."""
+    return subprocess.Popen(
+        ["ip", "netns", "exec", name, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        **more,
     )
-    assert process.stdout is not None
-    if arguments[0] != "load" and process.stdout.readline().strip() != "ready":
-        raise RuntimeError(f"{arguments[0]} in {name} did not start")
+
+
+def program(name: str, module: str, *arguments: str, ready: bool = True) -> subprocess.Popen[str]:
+    """Start a module of this folder in a namespace, and wait until it is ready."""
+    process = inside(name, sys.executable, "-m", f"bench.{module}", *arguments)
+    if ready and line_of(process) != "ready":
+        process.kill()
+        process.communicate()
+        raise RuntimeError(f"{module} {arguments[0]} in {name} did not start")
     return process
 
 
-def ask(process: subprocess.Popen[str], word: str = "report") -> dict[str, Any]:
-    """Ask a gateway for its counters."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(word + "\n")
-    process.stdin.flush()
-    answer: dict[str, Any] = json.loads(process.stdout.readline())
-    return answer
+def line_of(process: subprocess.Popen[str]) -> str:
+    """Return the next line that a program prints."""
+    return process.stdout.readline().strip() if process.stdout else ""
 
 
-def measure(arguments: argparse.Namespace) -> None:
-    """Run the streams and print a line for each, then the medians."""
-    rates, costs = [], []
-    with namespaces(f"che-b{os.getpid() % 1000}") as names:
-        options = {"mtu": arguments.mtu, "offloads": not arguments.no_offloads}
-        common = {"algorithm": ALGORITHMS[arguments.algorithm], "options": options,
-                  "esn": arguments.esn}  # fmt: skip
-        left = {"local": "10.99.0.1", "remote": "10.99.0.2",
-                "local_ts": ("10.1.0.0", 24), "remote_ts": ("10.2.0.0", 24)}  # fmt: skip
-        right = {"local": "10.99.0.2", "remote": "10.99.0.1",
-                 "local_ts": ("10.2.0.0", 24), "remote_ts": ("10.1.0.0", 24)}  # fmt: skip
-        gateways = [
-            inside(names[1], "gateway", json.dumps(common | left)),
-            inside(names[2], "gateway", json.dumps(common | right)),
-        ]
-        for run in range(arguments.runs):
-            receiver = inside(names[3], "sink")
-            before = [ask(each) for each in gateways]
-            sender = inside(names[0], "load", "10.2.0.2", str(arguments.seconds))
-            if arguments.spy and run == 0:
-                time.sleep(1)
-                spies = [
-                    subprocess.Popen(
-                        [
-                            "py-spy",
-                            "record",
-                            "-d",
-                            "3",
-                            "-r",
-                            "500",
-                            "-n",
-                            "-f",
-                            "raw",
-                            "-o",
-                            f"{arguments.spy}.{i}",
-                            "-p",
-                            str(each.pid),
-                        ]
-                    )  # fmt: skip
-                    for i, each in enumerate(gateways)
-                ]
-                for spy in spies:
-                    spy.wait()
-            sender.wait()
-            assert receiver.stdout is not None
-            octets, seconds = json.loads(receiver.stdout.readline())
-            after = [ask(each) for each in gateways]
-            cpu = [b["cpu"] - a["cpu"] for a, b in zip(before, after, strict=True)]
-            user = [b["user"] - a["user"] for a, b in zip(before, after, strict=True)]
-            rates.append(octets * 8e-6 / seconds)
-            costs.append(sum(cpu) / octets * 1e9)
-            print(f"{rates[-1]:7.0f} Mbit/s  {costs[-1]:5.2f} CPU s/GB "
-                  f"(sender {cpu[0] / octets * 1e9:.2f}, of it user {user[0] / octets * 1e9:.2f}; "
-                  f"receiver {cpu[1] / octets * 1e9:.2f}, user {user[1] / octets * 1e9:.2f})")  # fmt: skip
-        for each in gateways:
-            last = ask(each, "stop")
-            drops = {
+# -- the gateways ---------------------------------------------------------------------------------
+
+
+class OurGateways:
+    """The `userspace` backend on both sides."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self, name: str, config: dict[str, Any]) -> None:
+        """Start one in a namespace."""
+        self.processes.append(program(name, "userspace_gateway", json.dumps(config)))
+
+    def reports(self, word: str = "report") -> list[dict[str, Any]]:
+        """Ask both for their counters."""
+        answers = []
+        for process in self.processes:
+            if process.stdin is not None:
+                process.stdin.write(word + "\n")
+                process.stdin.flush()
+            answers.append(json.loads(line_of(process)))
+        return answers
+
+    def cpu(self) -> list[float]:
+        """Return the CPU seconds that each has used."""
+        return [report["cpu"] for report in self.reports()]
+
+    def summary(self) -> list[str]:
+        """Return the counters of each."""
+        lines = []
+        for report in self.reports():
+            used = {
                 f"{side}.{name}": value
                 for side in ("inbound", "outbound")
-                for name, value in last[side].items()
+                for name, value in report[side].items()
                 if value
             }
-            print(f"  {last['memory'] // 1024} MB, {drops}")
-            each.wait(10)
-    print(f"{arguments.algorithm}: median {statistics.median(rates):.0f} Mbit/s, "
-          f"{statistics.median(costs):.2f} CPU s/GB for both gateways")  # fmt: skip
+            lines.append(f"{report['kilobytes'] // 1024} MB, {used}")
+        return lines
+
+    def close(self) -> None:
+        """Stop both."""
+        for process in self.processes:
+            process.communicate("stop\n", timeout=10)
+
+
+@contextlib.contextmanager
+def our_gateways(names: Namespaces, **config: Any) -> Iterator[OurGateways]:
+    """Run both gateways; ``left`` and ``right`` in the configuration are for one of them."""
+    gateways = OurGateways()
+    left, right = config.pop("left", {}), config.pop("right", {})
+    try:
+        gateways.start(names.left, LEFT | config | left)
+        gateways.start(names.right, RIGHT | config | right)
+        yield gateways
+    finally:
+        gateways.close()
+
+
+STRONGSWAN_PLUGINS = (
+    "random nonce aes sha1 sha2 hmac kdf gcm ctr curve25519 openssl kernel-libipsec kernel-netlink "
+    "socket-default vici"
+)
+
+STRONGSWAN_CONF = """
+charon {{
+  load = {plugins}
+  filelog {{
+    bench {{
+      path = {folder}/charon.log
+      default = 1
+    }}
+  }}
+  plugins {{
+    vici {{
+      socket = unix://{folder}/vici
+    }}
+  }}
+}}
+"""
+
+SWANCTL_CONF = """
+connections {{
+  bench {{
+    version = 2
+    local_addrs = {local}
+    remote_addrs = {remote}
+    proposals = aes128-sha256-x25519
+    local {{
+      auth = psk
+      id = {local}
+    }}
+    remote {{
+      auth = psk
+      id = {remote}
+    }}
+    children {{
+      bench {{
+        local_ts = {local_ts}
+        remote_ts = {remote_ts}
+        esp_proposals = {algorithm}
+      }}
+    }}
+  }}
+}}
+secrets {{
+  ike-bench {{
+    secret = benchmark
+  }}
+}}
+"""
+
+
+class StrongSwan:
+    """strongSwan with kernel-libipsec on both sides."""
+
+    def __init__(self, names: Namespaces, algorithm: str, folder: Path) -> None:
+        """Start both daemons."""
+        self.processes: list[subprocess.Popen[str]] = []
+        folders = []
+        for name, side in ((names.left, LEFT), (names.right, RIGHT)):
+            here = folder / name
+            here.mkdir()
+            folders.append(here)
+            settings = STRONGSWAN_CONF.format(folder=here, plugins=STRONGSWAN_PLUGINS)
+            (here / "strongswan.conf").write_text(settings)
+            values = {
+                "local": side["local"],
+                "remote": side["remote"],
+                "local_ts": side["local_ts"][0],
+                "remote_ts": side["remote_ts"][0],
+            }
+            (here / "swanctl.conf").write_text(SWANCTL_CONF.format(algorithm=algorithm, **values))
+            script = f"mount -t tmpfs tmpfs /run && exec {STRONGSWAN}"
+            environment = os.environ | {"STRONGSWAN_CONF": str(here / "strongswan.conf")}
+            self.processes.append(
+                inside(name, "sh", "-c", script, env=environment, stderr=subprocess.DEVNULL)
+            )
+        self._folders = folders
+
+    def connect(self) -> None:
+        """Build the tunnel."""
+        for here in self._folders:
+            self._control(here, "--load-all", "--file", str(here / "swanctl.conf"))
+        self._control(self._folders[0], "--initiate", "--child", "bench")
+
+    def _control(self, here: Path, *arguments: str) -> None:
+        end = time.monotonic() + START_SECONDS
+        while not (here / "vici").exists():
+            if time.monotonic() > end:
+                raise RuntimeError(f"strongSwan did not start, see {here}")
+            time.sleep(0.05)
+        done = subprocess.run(
+            ["swanctl", *arguments, "--uri", f"unix://{here}/vici"],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"STRONGSWAN_CONF": str(here / "strongswan.conf")},
+        )
+        if done.returncode:
+            raise RuntimeError(f"swanctl {arguments[0]}: {done.stdout}{done.stderr}")
+
+    def cpu(self) -> list[float]:
+        """Return the CPU seconds that each has used."""
+        times = []
+        for process in self.processes:
+            stat = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            times.append((int(stat[11]) + int(stat[12])) / CLOCK_TICKS)
+        return times
+
+    def summary(self) -> list[str]:
+        """Return the memory of each."""
+        lines = []
+        for process in self.processes:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+            lines.append(f"{int(peak.split()[1]) // 1024} MB")
+        return lines
+
+    def close(self) -> None:
+        """Stop both."""
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=10)
+
+
+@contextlib.contextmanager
+def strongswan(names: Namespaces, algorithm: str) -> Iterator[StrongSwan]:
+    """Run both daemons of strongSwan."""
+    with tempfile.TemporaryDirectory(prefix="che-") as folder:
+        gateways = StrongSwan(names, algorithm, Path(folder))
+        try:
+            gateways.connect()
+            yield gateways
+        finally:
+            gateways.close()
+
+
+# -- the measurement ------------------------------------------------------------------------------
+
+
+class Figures(NamedTuple):
+    """What one stream gave."""
+
+    rate: float
+    """Mbit/s."""
+    cost: float
+    """CPU seconds of both gateways for 10**9 octets."""
+
+
+def stream(names: Namespaces, gateways: Gateways, seconds: float, address: str) -> Figures:
+    """Send one stream and return its figures."""
+    receiver = program(names.right_host, "userspace_esp", "sink")
+    before = gateways.cpu()
+    sender = program(names.left_host, "userspace_esp", "load", address, str(seconds), ready=False)
+    sender.communicate()
+    octets, took = json.loads(line_of(receiver))
+    receiver.communicate()
+    used = [now - then for now, then in zip(gateways.cpu(), before, strict=True)]
+    shares = " + ".join(f"{each / octets * 1e9:.2f}" for each in used)
+    figures = Figures(octets * 8e-6 / took, sum(used) / octets * 1e9)
+    print(f"{figures.rate:9.0f} Mbit/s  {figures.cost:6.2f} CPU s/GB = {shares}")
+    return figures
+
+
+def measure(title: str, arguments: argparse.Namespace, names: Namespaces, each: Any) -> Figures:
+    """Run some streams through one kind of gateways; return the medians."""
+    print(title)
+    address = "fd02::2" if arguments.ipv6 else "10.2.0.2"
+    with each as gateways:
+        runs = [stream(names, gateways, arguments.seconds, address) for _ in range(arguments.runs)]
+        for line in gateways.summary():
+            print(f"          {line}")
+    figures = Figures(*(statistics.median(values) for values in zip(*runs, strict=True)))
+    print(f"   median {figures.rate:.0f} Mbit/s, {figures.cost:.2f} CPU s/GB")
+    return figures
 
 
 def main() -> None:
     """Understand the command line."""
-    if len(sys.argv) > 1 and sys.argv[1] == "gateway":
-        gateway(json.loads(sys.argv[2]))
-    elif len(sys.argv) > 1 and sys.argv[1] == "sink":
+    if sys.argv[1:2] == ["sink"]:
         sink()
-    elif len(sys.argv) > 1 and sys.argv[1] == "load":
+        return
+    if sys.argv[1:2] == ["load"]:
         load(sys.argv[2], float(sys.argv[3]))
-    else:
-        parser = argparse.ArgumentParser(description=__doc__)
-        parser.add_argument("--algorithm", choices=ALGORITHMS, default="gcm128")
-        parser.add_argument("--seconds", type=float, default=6)
-        parser.add_argument("--runs", type=int, default=3)
-        parser.add_argument("--mtu", type=int, default=1400)
-        parser.add_argument("--esn", action="store_true")
-        parser.add_argument("--no-offloads", action="store_true")
-        parser.add_argument("--spy", help="prefix of files for py-spy's profile of the first run")
-        measure(parser.parse_args())
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--algorithm", choices=ALGORITHMS, default="aes128gcm16")
+    parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--mtu", type=int, default=1400)
+    parser.add_argument("--esn", action="store_true")
+    parser.add_argument("--ipv6", action="store_true", help="IPv6 inside the tunnel")
+    parser.add_argument("--no-offloads", action="store_true")
+    parser.add_argument("--compare", action="store_true", help="with strongSwan, if installed")
+    arguments = parser.parse_args()
+    options = {"mtu": arguments.mtu, "offloads": not arguments.no_offloads}
+    config = {"algorithm": arguments.algorithm, "esn": arguments.esn, "options": options}
+    with namespaces(f"che-{os.getpid()}") as names:
+        ours = measure("userspace backend", arguments, names, our_gateways(names, **config))
+        if arguments.compare:
+            other = measure(
+                "strongSwan, kernel-libipsec",
+                arguments,
+                names,
+                strongswan(names, arguments.algorithm),
+            )
+            print(
+                f"ratio: {ours.rate / other.rate:.2f} times the throughput, "
+                f"{other.cost / ours.cost:.2f} times less CPU"
+            )
 
 
 if __name__ == "__main__":

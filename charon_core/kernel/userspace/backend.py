@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -39,12 +40,15 @@ if TYPE_CHECKING:
         SaUsage,
     )
     from charon_core.kernel.userspace.association import Association, InboundSa, OutboundSa
+    from charon_core.kernel.userspace.raw import RawEsp
     from charon_core.kernel.userspace.routes import Routes
     from charon_core.kernel.userspace.transport import EspSender
+    from charon_core.kernel.userspace.types import Buffer
     from charon_core.network.packet import Endpoint
 
 _CONTROL: Final = 1
-_LOOP_NAME: Final = "ESP from the TUN device"
+_DEVICE_LOOP: Final = "ESP from the TUN device"
+_RAW_LOOP: Final = "ESP from raw sockets"
 
 _FEATURES: Final = frozenset(
     {
@@ -98,6 +102,7 @@ class UserspaceBackend:
         except (TypeError, ValueError) as error:
             raise KernelUnavailable(f"kernel.userspace: {error}") from error
         self.features = _FEATURES | {KernelFeature.UDP_ENCAPSULATION_ONLY}
+        """`probe` takes UDP_ENCAPSULATION_ONLY away where raw sockets can be had."""
         self.tables = Tables(self.options.mtu)
         self._acquires = Acquires(self._report_acquire)
         self._spis = SpiAllocator(context.random, self.options.spi_min, self.options.spi_max)
@@ -105,6 +110,7 @@ class UserspaceBackend:
         self._lock = threading.RLock()
         self._events: KernelEvents | None = None
         self._path: DataPath | None = None
+        self._raw: RawEsp | None = None
         self._routes: Routes | None = None
         self._timers: dict[Association, list[Callable[[], None]]] = {}
 
@@ -117,6 +123,11 @@ class UserspaceBackend:
                 "there is no IKE socket for ESP in UDP: open the NAT traversal port"
             )
         self._host.probe(self.options)
+        only = {KernelFeature.UDP_ENCAPSULATION_ONLY}
+        if self.options.raw_esp and self._host.may_send_raw(self.options):
+            self.features = _FEATURES
+        else:
+            self.features = _FEATURES | only
 
     def start(self, events: KernelEvents) -> None:
         """Create the device, lead packets to it and from it.
@@ -125,37 +136,54 @@ class UserspaceBackend:
             KernelUnavailable, KernelError: Nothing is left behind.
         """
         options = self.options
-        with self._lock:
+        with contextlib.ExitStack() as undo:
             device = self._host.open_device(options)
-            try:
-                routes = self._host.open_routes(device.name, options)
-            except BaseException:
-                device.close()
-                raise
             path = DataPath(device, self.tables, self, self._select_sender, self._log)
-            self._events, self._path, self._routes = events, path, routes
-        self._log(_CONTROL, "TUN device %s: offloads: %s", device.name, device.offloads)
+            undo.callback(path.close)
+            routes = self._host.open_routes(device.name, options)
+            if routes is not None:
+                undo.callback(routes.close)
+            raw: RawEsp | None = None
+            if KernelFeature.UDP_ENCAPSULATION_ONLY not in self.features:
+                raw = self._host.open_raw(options, self._receive_raw)
+                undo.callback(raw.close)
+            with self._lock:
+                self._events, self._path = events, path
+                self._routes, self._raw = routes, raw
+            undo.callback(self._forget)
+            self._context.run_loop(_DEVICE_LOOP, path.turn, path.end_loop)
+            if raw is not None:
+                self._context.run_loop(_RAW_LOOP, raw.turn, raw.end_loop)
+            undo.pop_all()
         if self._context.esp_socket is not None:
             self._context.esp_socket.esp_receiver = self._receive
-        try:
-            self._context.run_loop(_LOOP_NAME, path.turn, path.end_loop)
-        except BaseException:
-            self.stop()
-            raise
+        self._log(
+            _CONTROL,
+            "TUN device %s: offloads: %s; ESP in UDP%s",
+            device.name,
+            device.offloads,
+            "" if raw is None else " and plain ESP",
+        )
 
     def stop(self) -> None:
         """Close the device and take away routes and rules; SAs and policies stay in memory."""
         if self._context.esp_socket is not None:
             self._context.esp_socket.esp_receiver = None
-        with self._lock:
-            path, self._path = self._path, None
-            routes, self._routes = self._routes, None
-            self._events = None
+        path, routes, raw = self._forget()
         if routes is not None:
             for problem in routes.close():
                 self._log(_CONTROL, "removing %s", problem)
+        if raw is not None:
+            raw.close()
         if path is not None:
             path.close()
+
+    def _forget(self) -> tuple[DataPath | None, Routes | None, RawEsp | None]:
+        """Be stopped; return what is to be closed."""
+        with self._lock:
+            opened = self._path, self._routes, self._raw
+            self._path = self._routes = self._raw = self._events = None
+        return opened
 
     @property
     def device(self) -> str | None:
@@ -184,8 +212,13 @@ class UserspaceBackend:
         if path is not None:
             path.receive(data, segment_size, source)
 
+    def _receive_raw(self, data: Buffer, segment_size: int) -> None:
+        path = self._path
+        if path is not None:
+            path.receive(data, segment_size, None)
+
     def _select_sender(self, sa: OutboundSa) -> EspSender | None:
-        return self._context.esp_socket if sa.encapsulated else None
+        return self._context.esp_socket if sa.encapsulated else self._raw
 
     # -- SAs ----------------------------------------------------------------------------------
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
-import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 from charon_core.kernel.userspace.inbound import FrameSink, Inbound, InboundEvents
@@ -14,6 +11,7 @@ from charon_core.kernel.userspace.outbound import (
     Outbound,
     OutboundEvents,
 )
+from charon_core.kernel.userspace.waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +46,7 @@ class DataPath:
     """Moves packets between a TUN device and the peers, as its tables say.
 
     `receive` is called with what comes from the peers; `turn` is one turn of the loop that reads
-    the device.
+    the device, and `end_loop` lets it return.
 
     Attributes:
         tables: The SAs and policies.
@@ -71,16 +69,9 @@ class DataPath:
         self.device = device
         self.inbound = Inbound(tables, device, events, join=device.offloads.tcp)
         self.outbound = Outbound(tables, device, events, select_sender)
-        # Guards the device against being closed while it is waited for.
-        self._lock = threading.Lock()
-        self._closing = False
-        self._loop_ends = threading.Event()
-        # Guards _nudge against being closed while it is written.
-        self._nudge_lock = threading.Lock()
-        self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(self.device.fd, select.POLLIN)
-        self._poll.register(self._nudge, select.POLLIN)
+        self._waiter = Waiter([device.fd])
+        self.nudge = self._waiter.nudge
+        self.end_loop = self._waiter.end_loop
         self._rows_wanted = device.offloads.tcp
 
     def turn(self) -> None:
@@ -91,45 +82,28 @@ class DataPath:
         Raises:
             OSError: The device is gone or down.
         """
-        with self._lock:
-            if not self._closing:
-                ready = dict(self._poll.poll())
-                if self._nudge in ready:
-                    os.eventfd_read(self._nudge)
-                    if self._rows_wanted and self.tables.inbound:
-                        self._load_rows()
-                if self.device.fd in ready:
-                    drain = self.outbound.drain
-                    while drain() == FRAMES_PER_DRAIN and not self._closing:
-                        pass
-                return
-        self._loop_ends.wait()
+        self._waiter.turn(self._handle)
 
-    def nudge(self) -> None:
-        """Let a waiting turn return, after it has looked whether there is work for it."""
-        with self._nudge_lock:
-            if self._nudge >= 0:
-                os.eventfd_write(self._nudge, 1)
-
-    def end_loop(self) -> None:
-        """Let `turn` return, now and whenever the data path is closed."""
-        self._loop_ends.set()
-        self.nudge()
+    def _handle(self, ready: set[int], nudged: bool) -> None:
+        if nudged and self._rows_wanted and self.tables.inbound:
+            self._load_rows()
+        if self.device.fd in ready:
+            drain = self.outbound.drain
+            while drain() == FRAMES_PER_DRAIN and not self._waiter.closing:
+                pass
 
     def receive(self, data: Buffer, segment_size: int, source: Endpoint | None) -> None:
         """Take ESP packets from a peer; see `Inbound.receive`."""
-        if not self._closing:
+        if not self._waiter.closing:
             self.inbound.receive(data, segment_size, source)
 
     def close(self) -> None:
         """Remove the device."""
-        self._closing = True
-        self.nudge()
-        with self._lock, self.inbound.lock, self.outbound.lock, self._nudge_lock:
+        self._waiter.close(self._close_device)
+
+    def _close_device(self) -> None:
+        with self.inbound.lock, self.outbound.lock:
             self.device.close()
-            if self._nudge >= 0:
-                os.close(self._nudge)
-                self._nudge = -1
 
     def _load_rows(self) -> None:
         """Load the fast way, on this loop's thread since it takes a tenth of a second."""

@@ -19,12 +19,16 @@ from charon_core.kernel.netlink import (
     NetlinkSocket,
     attribute,
 )
+from charon_core.kernel.userspace.raw import RawEsp, is_permitted
 from charon_core.kernel.userspace.routes import Routes
 from charon_core.kernel.userspace.tun import Tun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from charon_core.kernel.userspace.datapath import Device
     from charon_core.kernel.userspace.settings import UserspaceOptions
+    from charon_core.kernel.userspace.types import Buffer
 
 SEND_BUFFER: Final = 2 << 20
 """Octets that a socket may have under way: some trains, or a single one would fill it."""
@@ -103,6 +107,26 @@ class Host:
         )
         routes.open()
         return routes
+
+    def may_send_raw(self, options: UserspaceOptions) -> bool:
+        """Tell whether plain ESP can be sent and received (CAP_NET_RAW)."""
+        return is_permitted(options.mark)
+
+    def open_raw(self, options: UserspaceOptions, receive: Callable[[Buffer, int], None]) -> RawEsp:
+        """Open the sockets for plain ESP.
+
+        Raises:
+            KernelError: They cannot be opened.
+        """
+        try:
+            return RawEsp(options.mark, receive)
+        except OSError as error:
+            raise KernelError(
+                "open raw sockets for plain ESP",
+                os.strerror(error.errno or 0),
+                "give the daemon CAP_NET_RAW, or set kernel.userspace.raw_esp to false",
+                error.errno or 0,
+            ) from error
 
     def bypass(self, fd: int, family: int, mark: int) -> None:
         """Mark the packets of a socket, and let it have some trains of them under way.

@@ -7,7 +7,8 @@ import ipaddress
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING, Final
 
 from charon_core.kernel import rtnetlink
 from charon_core.kernel.interface import KernelError, PolicyAction, Route
@@ -15,8 +16,9 @@ from charon_core.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, 
 from charon_core.kernel.userspace.selector import ADDRESS_BITS, Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.kernel.interface import PolicySpec
     from charon_core.kernel.netlink import NetlinkSocket
 
@@ -32,20 +34,16 @@ _RTPROT_STATIC: Final = 4
 _SCOPE_LINK: Final = 253
 
 
-class _Key(NamedTuple):
-    """A destination in CIDR notation, and whether its packets go on to the next table."""
-
-    destination: str
-    is_throw: bool
-
-
 class Routes:
     """The routes in charon's table, as policies come and go.
 
     The rules that lead to the table leave out packets with the mark that the IKE socket has, so
     that what carries a tunnel to 0.0.0.0/0 does not enter it. They are there from `open` to
-    `close`, since without them traffic would go out unprotected. PASS policies become routes that
-    go on to the next table (throw).
+    `close`, since without them traffic would go out unprotected.
+
+    Two kinds of routes go on to the next table (throw): those to the destinations of PASS policies,
+    and those to our own side of each policy, or a tunnel to 0.0.0.0/0 would swallow what came out
+    of it for the network behind us. Where one destination is wanted for both, the device has it.
     """
 
     def __init__(
@@ -71,9 +69,13 @@ class Routes:
         self._table = table
         self._priority = priority
         self._mark = mark
-        # Guards _counts and _families, and keeps the kernel's order the same as theirs.
+        # Guards the following, and keeps the kernel's order the same as theirs.
         self._lock = threading.Lock()
-        self._counts: dict[_Key, int] = {}
+        # How many policies want a destination (CIDR notation) led into the device, or past it.
+        self._into: Counter[str] = Counter()
+        self._past: Counter[str] = Counter()
+        # What is in the kernel: the destination, and whether it is led past the device.
+        self._installed: dict[str, bool] = {}
         self._families: set[int] = set()
 
     def open(self) -> None:
@@ -101,12 +103,14 @@ class Routes:
         """Remove everything that is left; return what could not be removed, in words."""
         problems = []
         with self._lock, self._netlink() as netlink:
-            for key in self._counts:
+            for destination, is_throw in self._installed.items():
                 try:
-                    netlink.request(rtnetlink.RTM_DELROUTE, self._route(key, None))
+                    body = self._route(destination, is_throw=is_throw)
+                    netlink.request(rtnetlink.RTM_DELROUTE, body)
                 except OSError as error:
-                    problems.append(f"the route to {key.destination}: {error.strerror}")
-            self._counts.clear()
+                    problems.append(f"the route to {destination}: {error.strerror}")
+            for table in (self._into, self._past, self._installed):
+                table.clear()
             for family in self._families:
                 try:
                     netlink.request(rtnetlink.RTM_DELRULE, self._rule(family))
@@ -121,18 +125,16 @@ class Routes:
         Raises:
             KernelError: Nothing was added.
         """
-        done: list[_Key] = []
         with self._lock, self._netlink() as netlink:
+            wanted = self._wanted(spec)
+            for counter, destination in wanted:
+                counter[destination] += 1
             try:
                 source = _preferred_source(netlink, spec)
-                for key in _keys(spec):
-                    if not self._counts.get(key):
-                        self._install(netlink, key, source)
-                    self._counts[key] = self._counts.get(key, 0) + 1
-                    done.append(key)
+                for _, destination in wanted:
+                    self._settle(netlink, destination, source)
             except OSError as error:
-                for key in done:
-                    self._drop(netlink, key)
+                self._take_back(netlink, wanted)
                 raise _refused(f"add the routes of policy {spec}", error) from error
 
     def remove(self, spec: PolicySpec) -> None:
@@ -142,53 +144,95 @@ class Routes:
             KernelError: A route is still there, and forgotten.
         """
         with self._lock, self._netlink() as netlink:
-            for key in _keys(spec):
-                self._drop(netlink, key)
+            error = self._take_back(netlink, self._wanted(spec))
+        if error is not None:
+            raise _refused(f"remove the routes of policy {spec}", error) from error
 
-    def _install(self, netlink: NetlinkSocket, key: _Key, source: str | None) -> None:
-        flags = NLM_F_CREATE | NLM_F_REPLACE
-        try:
-            netlink.request(rtnetlink.RTM_NEWROUTE, self._route(key, source), flags)
-        except OSError:
-            # An IPv6 address that is still being checked for duplicates is refused as a source.
-            if source is None:
-                raise
-            netlink.request(rtnetlink.RTM_NEWROUTE, self._route(key, None), flags)
+    def _wanted(self, spec: PolicySpec) -> list[tuple[Counter[str], str]]:
+        """Return which destinations a policy wants led into the device, and which past it."""
+        there, here = _networks(spec.destination), _networks(spec.source)
+        if spec.action is PolicyAction.PASS:
+            return [(self._past, destination) for destination in there]
+        return [
+            *((self._into, destination) for destination in there),
+            *((self._past, destination) for destination in here),
+        ]
 
-    def _drop(self, netlink: NetlinkSocket, key: _Key) -> None:
-        count = self._counts.get(key, 0)
-        if count > 1:
-            self._counts[key] = count - 1
-        elif count:
-            del self._counts[key]
+    def _take_back(
+        self, netlink: NetlinkSocket, wanted: list[tuple[Counter[str], str]]
+    ) -> OSError | None:
+        """Count down, and remove what nobody wants; return what went wrong last."""
+        failure: OSError | None = None
+        for counter, destination in wanted:
+            counter[destination] -= 1
+            if counter[destination] <= 0:
+                del counter[destination]
             try:
-                netlink.request(rtnetlink.RTM_DELROUTE, self._route(key, None))
+                self._settle(netlink, destination, None)
+            except OSError as error:
+                failure = error
+        return failure
+
+    def _settle(self, netlink: NetlinkSocket, destination: str, source: str | None) -> None:
+        """Bring the kernel's route to a destination to what is wanted."""
+        current = self._installed.get(destination)
+        target: bool | None = None
+        if destination in self._into:
+            target = False
+        elif destination in self._past:
+            target = True
+        if target == current:
+            return
+        if current is not None:
+            del self._installed[destination]
+            body = self._route(destination, is_throw=current)
+            try:
+                netlink.request(rtnetlink.RTM_DELROUTE, body)
             except OSError as error:
                 # Gone with the device, or taken away by somebody else: that is what was wanted.
                 if error.errno not in _GONE:
-                    raise _refused(f"remove the route to {key.destination}", error) from error
+                    raise
+        if target is not None:
+            self._install(netlink, destination, source, is_throw=target)
+            self._installed[destination] = target
 
-    def _route(self, key: _Key, source: str | None) -> bytes:
-        if not key.is_throw:
-            route = Route(key.destination, source=source)
+    def _install(
+        self, netlink: NetlinkSocket, destination: str, source: str | None, *, is_throw: bool
+    ) -> None:
+        flags = NLM_F_CREATE | NLM_F_REPLACE
+        try:
+            body = self._route(destination, source, is_throw=is_throw)
+            netlink.request(rtnetlink.RTM_NEWROUTE, body, flags)
+        except OSError:
+            # An IPv6 address that is still being checked for duplicates is refused as a source.
+            if source is None or is_throw:
+                raise
+            body = self._route(destination, is_throw=False)
+            netlink.request(rtnetlink.RTM_NEWROUTE, body, flags)
+
+    def _route(self, destination: str, source: str | None = None, *, is_throw: bool) -> bytes:
+        if not is_throw:
+            route = Route(destination, source=source)
             return rtnetlink.encode_route(route, self._table, self._interface)
-        network = ipaddress.ip_network(key.destination)
+        network = ipaddress.ip_network(destination)
         family = socket.AF_INET if network.version == 4 else socket.AF_INET6
         header = _RTMSG.pack(family, network.prefixlen, 0, 0, 0, _RTPROT_STATIC, 0, _RTN_THROW, 0)
-        destination = attribute(_RTA_DST, network.network_address.packed)
-        return header + destination + attribute(_RTA_TABLE, struct.pack("=I", self._table))
+        attributes = attribute(_RTA_DST, network.network_address.packed)
+        return header + attributes + attribute(_RTA_TABLE, struct.pack("=I", self._table))
 
     def _rule(self, family: int) -> bytes:
         return rtnetlink.encode_rule(family, self._table, self._priority, self._mark)
 
 
-def _keys(spec: PolicySpec) -> Iterator[_Key]:
-    selector = Selector.of(spec.destination)
-    for address, prefix in selector.cidrs():
-        packed = address.to_bytes(ADDRESS_BITS[selector.family] // 8, "big")
-        family = socket.AF_INET if selector.family == 4 else socket.AF_INET6
-        destination = f"{socket.inet_ntop(family, packed)}/{prefix}"
-        yield _Key(destination, spec.action is PolicyAction.PASS)
+def _networks(selector: TrafficSelector) -> list[str]:
+    """Return the networks of a selector, in CIDR notation."""
+    ranges = Selector.of(selector)
+    size = ADDRESS_BITS[ranges.family] // 8
+    family = socket.AF_INET if ranges.family == 4 else socket.AF_INET6
+    return [
+        f"{socket.inet_ntop(family, address.to_bytes(size, 'big'))}/{prefix}"
+        for address, prefix in ranges.cidrs()
+    ]
 
 
 def _preferred_source(netlink: NetlinkSocket, spec: PolicySpec) -> str | None:

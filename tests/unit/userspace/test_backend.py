@@ -94,12 +94,31 @@ class FakeRoutes:
         return ["route to somewhere: gone"]
 
 
+class FakeRaw(FakeSocket):
+    """Raw sockets without a kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.receive: Any = None
+        self.closed = False
+
+    def turn(self) -> None:
+        pass
+
+    def end_loop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class FakeHost:
     """A host without a kernel."""
 
     def __init__(self) -> None:
         self.device = PolledDevice()
         self.routes: FakeRoutes | None = FakeRoutes()
+        self.raw: FakeRaw | None = None
         self.marked: list[tuple[int, int, int]] = []
         self.refuses = False
 
@@ -114,6 +133,14 @@ class FakeHost:
         if self.refuses:
             raise KernelError("add rule", "no")
         return self.routes
+
+    def may_send_raw(self, options: Any) -> bool:
+        return self.raw is not None
+
+    def open_raw(self, options: Any, receive: Any) -> FakeRaw:
+        assert self.raw is not None
+        self.raw.receive = receive
+        return self.raw
 
     def bypass(self, fd: int, family: int, mark: int) -> None:
         if self.refuses:
@@ -397,6 +424,48 @@ def test_an_sa_exists_once(world: World) -> None:
     with pytest.raises(SaExists):
         world.backend.add_sa(sa_spec(soft_seconds=5))
     assert len(world.timers) == 1
+
+
+def raw_world(**options: Any) -> World:
+    made = World(**options)
+    made.host.raw = FakeRaw()
+    made.backend.probe()
+    made.backend.start(made.events)
+    return made
+
+
+def test_plain_esp_goes_by_raw_sockets_where_there_are_any() -> None:
+    world = raw_world()
+    raw = world.host.raw
+    assert raw is not None
+    assert KernelFeature.UDP_ENCAPSULATION_ONLY not in world.backend.features
+    assert [name for name, *_ in world.loops] == ["ESP from the TUN device", "ESP from raw sockets"]
+    world.backend.add_sa(sa_spec(encapsulation=None))
+    world.backend.add_policy(policy_spec())
+    world.host.device.put(plain_frame(udp()))
+    world.turn()
+    assert world.socket.packets == []
+    assert raw.ends == [(Endpoint(HERE, 0), Endpoint(THERE, 0))]
+    world.backend.update_sa(sa_spec().id, HERE, THERE, Encapsulation(4500, 4500))
+    world.host.device.put(plain_frame(udp()))
+    world.turn()
+    assert len(world.socket.packets) == 1
+    world.backend.add_sa(sa_spec(inbound=True, encapsulation=None))
+    raw.receive(raw.packets[0], 0)
+    world.receive(world.socket.packets[0])
+    assert world.host.device.packets == [udp(), udp()]
+    world.run()
+    assert world.events.events == []
+    world.backend.flush()
+    world.backend.stop()
+    assert raw.closed
+
+
+def test_plain_esp_can_be_switched_off() -> None:
+    world = raw_world(raw_esp=False)
+    assert KernelFeature.UDP_ENCAPSULATION_ONLY in world.backend.features
+    assert len(world.loops) == 1
+    world.backend.stop()
 
 
 # -- policies and routes --
