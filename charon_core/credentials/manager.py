@@ -72,6 +72,24 @@ class CredentialManager:
         found.sort(key=lambda entry: (entry[2], entry[1]), reverse=True)
         return [entry[0] for entry in found]
 
+    def proving_secrets(
+        self, kind: SecretKind, me: Identification, other: Identification
+    ) -> list[SharedSecret]:
+        """Return the secrets whose knowledge proves the other side to be who it says, best first.
+
+        Of all that fit one of the two, only those count that name the other side best: who has
+        the secret of ``gate bob`` or of everybody must not pass for an alice who has one of her
+        own. Where none names the other side, not even as anybody, those are left that name
+        nobody but us; ``gate bob`` proves bob alone.
+        """
+        found = list(self._scored(kind, me, other))
+        found.reverse()
+        found.sort(key=lambda entry: (entry[2], entry[1]), reverse=True)
+        best = found[0][2] if found else 0
+        if best:
+            return [secret for secret, _, theirs in found if theirs == best]
+        return [secret for secret, _, _ in found if all(map(me.matches, secret.owners))]
+
     def _scored(
         self, kind: SecretKind, me: Identification | None, other: Identification | None
     ) -> Iterator[tuple[SharedSecret, int, int]]:

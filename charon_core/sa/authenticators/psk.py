@@ -29,12 +29,12 @@ def sign(proof: Proof) -> Authentication:
 
 
 def verify(proof: Proof, auth: Authentication) -> None:
-    """Check the peer's AUTH payload against each secret that may be meant.
+    """Check the peer's AUTH payload against each secret that would prove who it is.
 
     Raises:
         AuthenticationError: There is no secret, or none of them fits.
     """
-    secrets = proof.ike.env.credentials.shared_secrets(SecretKind.IKE, proof.other, proof.identity)
+    secrets = proof.ike.env.credentials.proving_secrets(SecretKind.IKE, proof.other, proof.identity)
     if not secrets:
         raise AuthenticationError(_none_found(proof.other, proof.identity))
     for secret in secrets:
@@ -49,8 +49,8 @@ def verify(proof: Proof, auth: Authentication) -> None:
 
 def _none_found(me: object, other: object) -> str:
     return (
-        f"no shared key found for '{me}' - '{other}': add a PSK whose selectors name them, "
-        "or compare the identities at both ends"
+        f"no shared key found for '{me}' - '{other}': add a PSK whose selectors name them (one "
+        "that names somebody else proves nothing), or compare the identities at both ends"
     )
 
 

@@ -101,6 +101,32 @@ def test_verification_tries_every_candidate_best_first():
     assert values == ["both", "theirs", "any late", "any early", "ours"]
 
 
+PROVING = [
+    # Who has a secret of the gateway's must not pass for somebody else.
+    ([("gate alice", "A"), ("gate bob", "B")], "alice", ["A"]),
+    ([("gate bob", "B")], "alice", []),
+    ([("bob", "B"), ("gate bob carol", "C")], "alice", []),
+    # A secret of one's own counts more than that of a group or of everybody.
+    ([("alice", "A"), ("", "any")], "alice", ["A"]),
+    ([("alice.x", "A"), ("gate *.x", "group"), ("%any", "any")], "alice.x", ["A"]),
+    ([("gate *.x", "group"), ("%any", "any")], "alice.x", ["group"]),
+    # Among equals every one is tried: secrets change at one end first.
+    ([("gate alice", "old"), ("gate alice", "new")], "alice", ["new", "old"]),
+    ([("alice", "A"), ("gate alice", "B")], "alice", ["B", "A"]),
+    ([("", "1"), ("gate %any", "2")], "alice", ["2", "1"]),
+    # Selectors of our side alone.
+    ([("gate", "A")], "alice", ["A"]),
+    ([("gate", "A"), ("", "any")], "alice", ["any"]),
+    ([], "alice", []),
+]
+
+
+@pytest.mark.parametrize(("entries", "peer", "expected"), PROVING)
+def test_a_secret_only_proves_who_it_names(entries, peer, expected):
+    found = manager(store(*entries)).proving_secrets(SecretKind.IKE, ID("gate"), ID(peer))
+    assert [entry.secret.reveal().decode() for entry in found] == expected
+
+
 def test_kinds_are_kept_apart():
     made = store(("carol", "ike"))
     made.add_secret(secret("carol", "eap", SecretKind.EAP))
