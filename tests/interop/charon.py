@@ -101,6 +101,11 @@ class Charon:
         """Stop starter and daemon; returns the exit code, None if starter had to be killed."""
         return self._program.stop() if self._program is not None else 0
 
+    def everything_said(self) -> str:
+        """Return all that daemon and starter have written since they were first started."""
+        folder = self.folder / "var/log"
+        return "".join(file.read_text(errors="replace") for file in sorted(folder.iterdir()))
+
     def stroke(self, *arguments: str, timeout: float = 30) -> tuple[int, str]:
         """Run our stroke command against the daemon."""
         command = [str(BIN / "charon-stroke"), "--socket", str(self.control_socket), *arguments]

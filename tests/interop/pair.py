@@ -118,3 +118,4 @@ def paired(
     finally:
         codes = ours.stop(), theirs.stop()
     assert codes == (0, 0), f"the daemons ended with {codes}; None is one that had to be killed"
+    assert "Traceback" not in ours.everything_said()

@@ -87,5 +87,5 @@ def test_large_transfer(pair: Pair, tunnel: Tunnel) -> None:
     ours = (pair.lab.ours, tunnel.inside(Side.OURS))
     theirs = (pair.lab.theirs, tunnel.inside(Side.THEIRS))
     for client, server in ((ours, theirs), (theirs, ours)):
-        echo_tcp(client, server, 8_000_000)
+        echo_tcp(client, server, 4_000_000)
     pair.take_down(tunnel, tunnel.initiator.other)
