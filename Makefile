@@ -11,6 +11,9 @@ PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 FAST := $(wildcard tests/unit tests/exchange tests/plugins)
 SLOW := $(wildcard tests/system tests/interop tests/kernel)
 
+# Whatever the shell says: without compiled bytecode each start of a program takes a second.
+export PYTHONDONTWRITEBYTECODE :=
+
 say = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
