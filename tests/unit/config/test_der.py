@@ -38,6 +38,12 @@ def test_what_is_not_strict_is_refused(data, reason):
         der.whole(bytes.fromhex(data), der.OCTET_STRING)
 
 
+def test_elements_of_a_sequence():
+    data = bytes.fromhex("0201050500")
+    assert list(der.elements(data, 0, len(data))) == [(der.INTEGER, 2, 3), (der.NULL, 5, 5)]
+    assert list(der.elements(data, 0, 0)) == []
+
+
 @given(st.binary(max_size=60))
 def test_elements_always_advance(data):
     try:
@@ -56,6 +62,7 @@ def test_elements_always_advance(data):
         ("0.9.2342.19200300.100.1.25", "0992268993f22c640119"),
         ("2.999.3", "883703"),
         ("0.0", "00"),
+        ("1.39", "4f"),
     ],
 )
 def test_object_identifiers(dotted, content):

@@ -136,6 +136,7 @@ MATCHES = [
     ("MOON.Example.org", "moon.example.ORG", 20),
     ("moon.example.org", "*.example.org", 19),
     ("a.b.example.org", "*.EXAMPLE.org", 19),
+    ("m.example.org", "*.example.org", 19),
     ("example.org", "*.example.org", 0),
     (".example.org", "*.example.org", 0),
     ("moon.example.com", "*.example.org", 0),
@@ -159,6 +160,8 @@ MATCHES = [
     ("10.1.2.3", "10.0.0.0/8", 2),
     ("11.1.2.3", "10.0.0.0/8", 0),
     ("10.0.0.5", "10.0.0.1-10.0.0.9", 2),
+    ("10.0.0.1", "10.0.0.1-10.0.0.9", 2),
+    ("10.0.0.9", "10.0.0.1-10.0.0.9", 2),
     ("10.0.0.10", "10.0.0.1-10.0.0.9", 0),
     ("fec0::5", "fec0::/16", 2),
     ("10.0.0.5", "fec0::/16", 0),
@@ -242,6 +245,12 @@ class TestHardening:
         assert sent.matches(parse("moon.example.org")) == 0
 
 
+def test_names_that_match_have_the_same_key():
+    assert parse("CN=Moon, C=CH").match_key == parse("cn=mooN, c=ch").match_key
+    assert parse("CN=moon").match_key != parse("CN=sun").match_key
+    assert parse("asn1dn:#30").match_key != parse("asn1dn:#31").match_key
+
+
 def test_patterns_are_told_from_single_identities():
     patterns = ["%any", "*.example.org", "*@x", "CN=*", "10.0.0.0/8", "::1-::2", "{4}:"]
     singles = ["10.0.0.1", "moon", "a*.example.org", "CN=**", "@#2a", "asn1dn:#30", "{13}:"]
@@ -252,7 +261,8 @@ def test_addresses_become_identities():
     assert Identification.from_address("10.0.0.1") == parse("10.0.0.1")
     assert Identification.from_address("fe80::1%eth0") == parse("fe80::1")
     assert Identification.from_address("10.0.0.1").address == "10.0.0.1"
-    assert parse("moon").address is None
+    for text in ("moon", "10.0.0.0/8", "ipv4:#01", "keyid:#01020304"):
+        assert parse(text).address is None
     with pytest.raises(ValueError, match="moon"):
         Identification.from_address("moon")
 
