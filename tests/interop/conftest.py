@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.interop.filters import Lossy
 from tests.interop.lab import Lab
 from tests.interop.network import remove_leftovers
 from tests.interop.strongswan import NEEDED
@@ -87,6 +88,14 @@ def reported(request: pytest.FixtureRequest) -> list[Log]:
     logs: list[Log] = []
     request.config.stash[_LOGS] = logs
     return logs
+
+
+@pytest.fixture
+def lossy(lab: Lab) -> Iterator[Lossy]:
+    """Filters at both ends, which let everything pass as yet."""
+    made = Lossy(lab.hosts)
+    yield made
+    made.close()
 
 
 @pytest.fixture(autouse=True)

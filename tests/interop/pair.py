@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from tests.interop.network import Host
     from tests.interop.process import Log
 
+# A third of a second, half a second...: lost messages cost little, and giving up 3 s.
+IMPATIENT = SETTINGS.replace(
+    "retransmit_timeout = 1.0\nretransmit_tries = 3",
+    "retransmit_timeout = 0.3\nretransmit_base = 1.5\nretransmit_tries = 3",
+)
+THEY_ARE_IMPATIENT = "retransmit_timeout = 0.3\nretransmit_base = 1.5\nretransmit_tries = 5"
+
 
 class Pair:
     """Both gateways; asks either by the side that it is on."""

@@ -62,13 +62,21 @@ def public_key_pem(kind: str, owner: str) -> bytes:
 
 
 class Authority:
-    """A CA that both daemons trust."""
+    """A CA, by default one that both daemons trust."""
 
-    def __init__(self, name: str = "Interop CA", kind: str = "ecdsa256") -> None:
+    def __init__(
+        self,
+        name: str = "Interop CA",
+        kind: str = "ecdsa256",
+        *,
+        above: Authority | None = None,
+    ) -> None:
+        """Make a root, or with an authority `above` an intermediate CA."""
         self._now = dt.datetime.now(dt.UTC)
         self._name = _distinguished_name(name)
         self._key = key(kind, name)
-        builder = self._builder(self._name, self._key.public_key(), 3650)
+        issuer = above or self
+        builder = issuer._builder(self._name, self._key.public_key(), 3650)
         builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
         builder = builder.add_extension(
             x509.KeyUsage(
@@ -81,7 +89,7 @@ class Authority:
         builder = builder.add_extension(
             x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
         )
-        self.pem = self._sign(builder)
+        self.pem = issuer._sign(builder)
 
     def issue(
         self, identity: str, kind: str, owner: str, *, padding: int = 0, days: int = 365
@@ -149,7 +157,11 @@ def write_credentials(
                 file = places.public_keys / key_file(kind, owner)
                 file.write_bytes(public_key_pem(kind, owner.name))
         if tunnel.has_certificates:
-            certificate = _certificate(tunnel, side, authority)
+            issuer = authority
+            if tunnel.intermediate:
+                issuer = Authority(f"CA of {side.name.lower()}", above=authority)
+                (places.authorities / "intermediate.pem").write_bytes(issuer.pem)
+            certificate = _certificate(tunnel, side, issuer)
             (places.certificates / f"{tunnel.name}.pem").write_bytes(certificate)
 
 
@@ -157,7 +169,7 @@ def _certificate(tunnel: Tunnel, side: Side, authority: Authority) -> bytes:
     defect = tunnel.defect if side is tunnel.defective else ""
     issuer = Authority("Another CA") if defect == "untrusted" else authority
     return issuer.issue(
-        "somebody-else.test" if defect == "other-name" else tunnel.identity(side),
+        "somebody-else.test" if defect == "other-name" else tunnel.dns_name(side),
         tunnel.key_kind,
         side.name,
         padding=tunnel.padding,

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.charon import SETTINGS
 from tests.interop.network import wait_until
-from tests.interop.pair import both_roles, paired
+from tests.interop.pair import IMPATIENT, THEY_ARE_IMPATIENT, both_roles, paired
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
+    from tests.interop.filters import Lossy
     from tests.interop.lab import Lab
-    from tests.interop.network import Host
     from tests.interop.pair import Pair
     from tests.interop.process import Log
     from tests.interop.tunnels import Tunnel
@@ -28,19 +27,12 @@ THEY_ASK = both_roles("they-ask", _numbers, theirs=("dpd_delay = 1s",))
 PLAIN = both_roles("plain", _numbers)
 LARGE = both_roles("large", _numbers, auth="ecdsa256", padding=4000)
 
-# A third of a second, half a second...: lost messages cost little, and giving up 3 s.
-_IMPATIENT = SETTINGS.replace(
-    "retransmit_timeout = 1.0\nretransmit_tries = 3",
-    "retransmit_timeout = 0.3\nretransmit_base = 1.5\nretransmit_tries = 3",
-)
-_THEY_ARE_TOO = "retransmit_timeout = 0.3\nretransmit_base = 1.5\nretransmit_tries = 5"
-
 
 @pytest.fixture(scope="module")
 def pair(lab: Lab, folder: pathlib.Path, reported: list[Log]) -> Iterator[Pair]:
     tunnels = [*WE_ASK, *THEY_ASK, *PLAIN, *LARGE]
     with paired(
-        lab, folder, reported, tunnels, settings=_IMPATIENT, their_settings=_THEY_ARE_TOO
+        lab, folder, reported, tunnels, settings=IMPATIENT, their_settings=THEY_ARE_IMPATIENT
     ) as made:
         yield made
 
@@ -49,37 +41,6 @@ def each(*tunnels: list[Tunnel]) -> pytest.MarkDecorator:
     """Run a test with each of these tunnels."""
     flat = [tunnel for some in tunnels for tunnel in some]
     return pytest.mark.parametrize("tunnel", flat, ids=lambda tunnel: tunnel.name)
-
-
-class Lossy:
-    """Has hosts drop some of what comes in."""
-
-    def __init__(self, hosts: Iterable[Host]) -> None:
-        self._hosts = list(hosts)
-        for host in self._hosts:
-            host.run("nft", "add table inet lossy")
-            host.run("nft", "add chain inet lossy in { type filter hook input priority 0; }")
-
-    def drop(self, host: Host, rule: str) -> None:
-        """Have a host drop what fits."""
-        host.run("nft", f"add rule inet lossy in {rule} drop")
-
-    def pass_all(self) -> None:
-        """Drop nothing any more."""
-        for host in self._hosts:
-            host.run("nft", "flush chain inet lossy in")
-
-    def close(self) -> None:
-        """Remove the filters."""
-        for host in self._hosts:
-            host.run("nft", "delete table inet lossy")
-
-
-@pytest.fixture
-def lossy(lab: Lab) -> Iterator[Lossy]:
-    made = Lossy(lab.hosts)
-    yield made
-    made.close()
 
 
 @each(WE_ASK)

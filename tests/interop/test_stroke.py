@@ -98,8 +98,8 @@ def test_our_starter_sends_connections_to_charon(attached: str, our_stroke: Stro
     assert "strongSwan 5.9.8" in status
     for tunnel in TUNNELS:
         assert f"{tunnel.name}:  10.99.0.2...10.99.0.1  IKEv2" in status
-        assert f"local:  [{tunnel.identity(Side.THEIRS)}] uses pre-shared key" in status
-        assert f"remote: [{tunnel.identity(Side.OURS)}] uses pre-shared key" in status
+        assert f"local:  [{tunnel.dns_name(Side.THEIRS)}] uses pre-shared key" in status
+        assert f"remote: [{tunnel.dns_name(Side.OURS)}] uses pre-shared key" in status
         assert f"child:  {tunnel.network(Side.THEIRS)} === {tunnel.network(Side.OURS)} TUNN" in (
             status
         )

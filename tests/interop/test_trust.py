@@ -1,4 +1,4 @@
-"""Who is let in: raw public keys of both ends, and certificates that prove nothing."""
+"""Who is let in: by raw keys, chains, identities of every kind; and who is not."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.interop.lab import Path
 from tests.interop.pair import both_roles, paired
-from tests.interop.tunnels import Side
+from tests.interop.tunnels import Side, Tunnel
 
 if TYPE_CHECKING:
     import pathlib
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tests.interop.lab import Lab
     from tests.interop.pair import Pair
     from tests.interop.process import Log
-    from tests.interop.tunnels import Tunnel
 
 _numbers = count(1)
 
@@ -26,6 +26,16 @@ RAW = [
     for kind in ("rsa", "ecdsa256", "ed25519")
     for tunnel in both_roles(f"raw-{kind}", _numbers, auth=kind, raw=True)
 ]
+IDENTITIES = [
+    *both_roles("email", _numbers, identities="email"),
+    *both_roles("keyid", _numbers, identities="keyid"),
+    *both_roles("dn", _numbers, identities="dn", auth="ecdsa256"),
+    # One a path: what they are called does not tell these two from each other.
+    Tunnel("address-we", next(_numbers), Side.OURS, Path.IPV4, identities="address"),
+    Tunnel("address-they", next(_numbers), Side.THEIRS, Path.IPV6, identities="address"),
+]
+CHAIN = both_roles("chain", _numbers, auth="ecdsa256", intermediate=True)
+ANY_ADDRESS = both_roles("any-address", _numbers, ours=("left=%any",))
 BAD = [
     tunnel
     for defect, owner in (
@@ -43,12 +53,14 @@ BAD = [
 
 @pytest.fixture(scope="module")
 def pair(lab: Lab, folder: pathlib.Path, reported: list[Log]) -> Iterator[Pair]:
-    with paired(lab, folder, reported, [*RAW, *BAD]) as made:
+    with paired(lab, folder, reported, [*RAW, *IDENTITIES, *CHAIN, *ANY_ADDRESS, *BAD]) as made:
         yield made
 
 
-@pytest.mark.parametrize("tunnel", RAW, ids=lambda tunnel: tunnel.name)
-def test_raw_public_keys(pair: Pair, tunnel: Tunnel) -> None:
+@pytest.mark.parametrize(
+    "tunnel", [*RAW, *IDENTITIES, *CHAIN, *ANY_ADDRESS], ids=lambda tunnel: tunnel.name
+)
+def test_who_is_let_in(pair: Pair, tunnel: Tunnel) -> None:
     pair.bring_up(tunnel)
     pair.check_pings(tunnel)
     pair.take_down(tunnel, tunnel.initiator)

@@ -115,9 +115,16 @@ class Frame(NamedTuple):
 
 
 class Sniffer:
-    """Listens on an interface of a host while it is a context; `frames` are what it saw."""
+    """Listens on an interface of a host while it is a context, and for some time afterwards.
 
-    def __init__(self, host: Host, interface: str) -> None:
+    Attributes:
+        frames: what it saw.
+    """
+
+    def __init__(self, host: Host, interface: str, *, seconds: float = 0.05) -> None:
+        # What was just sent is with the listeners before the sender's call returns; what was
+        # just received may take a moment.
+        self._seconds = seconds
         self._socket = host.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
         self._interface = interface
         self.frames: list[Frame] = []
@@ -127,9 +134,7 @@ class Sniffer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # What was just sent is with the listeners before the sender's call returns; what was
-        # just received may take a moment.
-        deadline = time.monotonic() + 0.05
+        deadline = time.monotonic() + self._seconds
         while (left := deadline - time.monotonic()) > 0:
             if select.select([self._socket], [], [], left)[0]:
                 data, (_, protocol, *_rest) = self._socket.recvfrom(65536)

@@ -39,7 +39,9 @@ class Tunnel:
         auth: "psk", or the kind of the keys (see `pki.KEY_MAKERS`).
         ike, esp: proposals of both ends, in the language of ipsec.conf.
         their_ike, their_esp: proposals of the other end, if it has others.
+        identities: of what kind they are: "fqdn", "email", "keyid", "dn" or "address".
         raw: The ends have each other's public keys instead of certificates.
+        intermediate: Each end has its certificate from a CA that the other end does not know.
         padding: octets that make the certificates large.
         defect: what is wrong with a certificate: "untrusted", "expired" or "other-name".
         defective: whose certificate that is.
@@ -61,7 +63,9 @@ class Tunnel:
     esp: str = "aes128gcm16"
     their_ike: str = ""
     their_esp: str = ""
+    identities: str = "fqdn"
     raw: bool = False
+    intermediate: bool = False
     padding: int = 0
     defect: str = ""
     defective: Side = Side.THEIRS
@@ -94,9 +98,20 @@ class Tunnel:
         """What keys the ends have; empty with pre-shared keys."""
         return "" if self.auth == PSK else self.auth.partition("/")[0]
 
+    def dns_name(self, side: Side) -> str:
+        """The domain name of an end, which its certificate is for."""
+        return f"{side.name.lower()}-{self.name}.test"
+
     def identity(self, side: Side) -> str:
-        """The IKE identity of an end, a domain name."""
-        return f"{'ours' if side is Side.OURS else 'theirs'}-{self.name}.test"
+        """The IKE identity of an end, in the language of either daemon."""
+        name = self.dns_name(side)
+        return {
+            "fqdn": f"@{name}",
+            "email": f"gateway@{name}",
+            "keyid": f"@#{name.encode().hex()}",
+            "dn": f"C=CH, O=Interop, CN={name}",
+            "address": self.path.ours if side is Side.OURS else self.path.theirs,
+        }[self.identities]
 
     def inside(self, side: Side, index: int = 1) -> str:
         """A protected address of an end: in its first, second... network."""
@@ -159,11 +174,11 @@ def _conn(tunnel: Tunnel, side: Side) -> str:
         f"ike={tunnel.ike}!",
         f"esp={tunnel.esp}!",
         f"left={tunnel.gateway(side, configured_at=side)}",
-        f"leftid=@{tunnel.identity(side)}",
+        f'leftid="{tunnel.identity(side)}"',
         f"leftauth={method}",
         f"leftsubnet={tunnel.selector(side, configured_at=side)}",
         f"right={tunnel.gateway(other, configured_at=side)}",
-        f"rightid=@{tunnel.identity(other)}",
+        f'rightid="{tunnel.identity(other)}"',
         f"rightauth={method}",
         f"rightsubnet={tunnel.selector(other, configured_at=side)}",
         "auto=add",
@@ -194,7 +209,7 @@ def ipsec_secrets(tunnels: Iterable[Tunnel], *, side: Side = Side.OURS) -> str:
     for tunnel in tunnels:
         if tunnel.auth == PSK:
             secret = tunnel.our_secret if side is Side.OURS and tunnel.our_secret else tunnel.secret
-            owners = f"@{tunnel.identity(side)} @{tunnel.identity(side.other)}"
+            owners = f'"{tunnel.identity(side)}" "{tunnel.identity(side.other)}"'
             lines.append(f'{owners} : PSK "{secret}"')
     # PKCS#8 files are one kind of entry, whatever key is in them.
     kinds = sorted({tunnel.key_kind for tunnel in tunnels} - {""})
@@ -212,7 +227,7 @@ def swanctl_conf(tunnels: Iterable[Tunnel]) -> str:
 
 def _secret(tunnel: Tunnel) -> str:
     identities = "".join(
-        f"    id-{number} = {tunnel.identity(side)}\n" for number, side in enumerate(Side, 1)
+        f'    id-{number} = "{tunnel.identity(side)}"\n' for number, side in enumerate(Side, 1)
     )
     return f'  ike-{tunnel.name} {{\n{identities}    secret = "{tunnel.secret}"\n  }}'
 
@@ -245,12 +260,12 @@ def _connection(tunnel: Tunnel) -> str:
     proposals = {tunnel.their_ike or tunnel.ike}
     {settings}
     local {{
-      id = {tunnel.identity(local)}
+      id = "{tunnel.identity(local)}"
       auth = {auth}
       {own}
     }}
     remote {{
-      id = {tunnel.identity(remote)}
+      id = "{tunnel.identity(remote)}"
       auth = {auth}
       {peers}
     }}
