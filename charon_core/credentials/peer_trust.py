@@ -92,17 +92,18 @@ class PeerTrust:
     ) -> Iterator[TrustedKey]:
         """Yield the keys that are trusted without a certificate."""
         pinned = bool(auth.public_keys or auth.certificates)
-        keys = map(PublicKey, auth.public_keys) if pinned else self._source.public_keys(identity)
+        owner = auth.identity if _is_loose(auth) else identity
+        keys = map(PublicKey, auth.public_keys) if pinned else self._source.public_keys(owner)
         constraints = parse_constraints(auth.signature_constraints)
         for key in keys:
-            owner = f"raw public key {key.keyid}"
-            problem = key_problem(key, owner, auth, constraints, own=True)
+            name = f"raw public key {key.keyid}"
+            problem = key_problem(key, name, auth, constraints, own=True)
             if problem is not None:
                 problems.add(ProblemKind.WEAK, problem)
             elif auth.ca is not None or auth.cert_policies:
                 problems.add(
                     ProblemKind.CONSTRAINT,
-                    f"{owner} cannot be below the CA or have the policy that is demanded",
+                    f"{name} cannot be below the CA or have the policy that is demanded",
                 )
             else:
                 yield TrustedKey(key)
@@ -167,11 +168,11 @@ class PeerTrust:
             expired = validity_problem(leaf, builder.now)
             if expired is not None:
                 problems.add(ProblemKind.EXPIRED, expired)
-            elif meets_demands((leaf,), auth, problems):
+            elif meets_demands((leaf,), auth, self._source.trust_anchors, problems):
                 return (leaf,)
             return None
         for chain in builder.chains(leaf, presented):
-            if not meets_demands(chain, auth, problems):
+            if not meets_demands(chain, auth, self._source.trust_anchors, problems):
                 continue
             revoked = revocation_problem(chain, self._source.crls, auth.revocation, builder.now)
             if revoked is None:
@@ -273,9 +274,14 @@ def _is_expected(identity: Identification, auth: AuthConfig, problems: Problems)
     return False
 
 
+def _is_loose(auth: AuthConfig) -> bool:
+    """Whether the key has to be that of whom we insist on, whatever name the peer claims."""
+    return auth.loose_identity and not auth.identity.is_any
+
+
 def _confirms(leaf: Certificate, identity: Identification, auth: AuthConfig) -> bool:
     """Whether a certificate names the peer: whom it claims to be, or whom we insist on."""
-    if auth.loose_identity and not auth.identity.is_any:
+    if _is_loose(auth):
         return leaf.has_identity(auth.identity) > 0
     return leaf.confirms(identity)
 

@@ -11,6 +11,9 @@ from charon_core.credentials.verdict import ProblemKind
 from charon_core.crypto.errors import CryptoError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from charon_core.config.identification import Identification
     from charon_core.config.peer import AuthConfig
     from charon_core.credentials.certificates import Certificate
     from charon_core.credentials.constraints import SignatureConstraints
@@ -48,12 +51,24 @@ def key_problem(
     return None
 
 
-def meets_demands(chain: Chain, auth: AuthConfig, problems: Problems) -> bool:
-    """Check everything that a whole chain can be checked for; False with a problem added."""
+def meets_demands(
+    chain: Chain,
+    auth: AuthConfig,
+    anchors: Callable[[Identification], Iterable[Certificate]],
+    problems: Problems,
+) -> bool:
+    """Check everything that a whole chain can be checked for; False with a problem added.
+
+    Args:
+        chain: From the peer's certificate to a trust anchor, or the pinned certificate alone.
+        auth: The connection's demands.
+        anchors: Trust anchors of a subject.
+        problems: Receives what is not met.
+    """
     for kind, problem in (
         (ProblemKind.WEAK, _strength(chain, auth)),
         (ProblemKind.CONSTRAINT, _names(chain)),
-        (ProblemKind.CONSTRAINT, _required_ca(chain, auth)),
+        (ProblemKind.CONSTRAINT, _required_ca(chain, auth, anchors)),
         (ProblemKind.CONSTRAINT, _policies(chain, auth)),
     ):
         if problem is not None:
@@ -101,9 +116,22 @@ def _names(chain: Chain) -> str | None:
     return None
 
 
-def _required_ca(chain: Chain, auth: AuthConfig) -> str | None:
-    if auth.ca is None or any(authority.subject.matches(auth.ca) for authority in chain[1:]):
+def _required_ca(
+    chain: Chain, auth: AuthConfig, anchors: Callable[[Identification], Iterable[Certificate]]
+) -> str | None:
+    """Check that the CA that the connection demands is one of the chain.
+
+    Another CA may have issued an intermediate of the same name: a name that a trust anchor has
+    only counts with the anchor's key.
+    """
+    if auth.ca is None:
         return None
+    for authority in chain[1:]:
+        if not authority.subject.matches(auth.ca):
+            continue
+        keys = [anchor.public_key for anchor in anchors(authority.subject)]
+        if not keys or authority.public_key in keys:
+            return None
     authorities = ", ".join(map(str, chain[1:])) or "itself alone"
     return (
         f"certificate {chain[0]} is not below the CA '{auth.ca}' that the connection demands, "

@@ -225,6 +225,7 @@ class IkeSa:
     def choose_peer_config(self, config: PeerConfig) -> None:
         """Take the configuration that the peer's identity and proof lead to."""
         self.peer_config = config
+        self.ike_config = config.ike
         self.env.bus.set_sa(self.ref)
 
     def establish(self) -> None:

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import pytest
 
+from charon_core.bus.events import IkeUp
 from charon_core.config.identification import Identification
 from charon_core.sa.tasks.ike_auth import IkeAuth
 from tests.exchange.world import (
     World,
     auth,
+    child,
     connection,
     share_secret,
 )
 
+STRONG = "aes256gcm16-prfsha384-ecp384!"
+WEAK = "aes128-sha256-modp2048!"
+
 
 def attempt(world: World, peer) -> bool:
-    """Whether moon gets in with its connection."""
+    """Whether moon gets in with its connection, even if only as sun sees it."""
     outcome: list[bool] = []
     world.moon.initiate(peer, outcome=outcome)
     world.run()
-    return outcome == [True]
+    return outcome == [True] or bool(world.sun.recorder.of(IkeUp))
 
 
 # -- identities and secrets -------------------------------------------------------------------
@@ -101,3 +106,54 @@ def claim(monkeypatch: pytest.MonkeyPatch, identity: Identification) -> None:
         return identity if task.ike.is_initiator else original(task, *arguments)
 
     monkeypatch.setattr(IkeAuth, "_own_identity", own_identity)
+
+
+# -- which connection it is -------------------------------------------------------------------
+
+
+def test_weak_algorithms_of_another_connection_do_not_open_a_strong_one() -> None:
+    """The proposal is selected by addresses alone; the connection found later has to accept it."""
+    world = World()
+    for host in (world.moon, world.sun):
+        share_secret(host)
+    connection(world, world.sun, name="other", ike=WEAK, remote=auth("mars.example.org"))
+    connection(world, world.sun, name="strict", ike=STRONG)
+    assert not attempt(world, connection(world, world.moon, ike=WEAK))
+    assert world.sun.recorder.said("does not accept the IKE proposal IKE:AES_CBC_128")
+    world.assert_nothing_left()
+
+
+def test_the_configuration_of_the_found_connection_is_the_one_in_use() -> None:
+    world = World()
+    for host in (world.moon, world.sun):
+        share_secret(host)
+    connection(world, world.sun, name="other", remote=auth("mars.example.org"))
+    used: list[object] = []
+    strict = connection(world, world.sun, name="strict", ike_settings={"dscp": 46})
+    assert attempt(world, connection(world, world.moon))
+    world.sun.with_ike(
+        lambda ike: used.append((ike.peer_config, ike.ike_config)),
+    )
+    assert used == [(strict, strict.ike)]
+
+
+@pytest.mark.parametrize("connections", [2, 50])
+def test_work_for_a_wrong_proof_does_not_grow_with_the_connections(
+    connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[object] = []
+    original = IkeAuth._verify
+
+    def verify(task: IkeAuth, *arguments: object) -> None:
+        if not task.ike.is_initiator:
+            verified.append(task)
+        original(task, *arguments)
+
+    monkeypatch.setattr(IkeAuth, "_verify", verify)
+    world = World()
+    share_secret(world.moon, b"wrong")
+    share_secret(world.sun)
+    for number in range(connections):
+        connection(world, world.sun, name=f"c{number}", children=(child(f"n{number}"),))
+    assert not attempt(world, connection(world, world.moon))
+    assert len(verified) == 1

@@ -8,6 +8,7 @@ from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.config.identification import Identification
 from charon_core.config.peer import AuthClass
+from charon_core.config.proposal import select
 from charon_core.encoding.payloads import (
     Authentication,
     IdentificationInitiator,
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from charon_core.config.peer import AuthConfig, PeerConfig
     from charon_core.encoding.message import Message
     from charon_core.sa.ike_sa import IkeSa
+
+_MAX_REASONS: Final = 8
+"""Connections that a message about a failure names, each with what it wants."""
 
 _CHILD_ERRORS: Final = frozenset(
     {
@@ -164,10 +168,18 @@ class IkeAuth(Task):
         """Take the first configuration under which the initiator's proof holds."""
         ike = self.ike
         problems: list[str] = []
+        negotiated = ike.ike_config
+        tried: set[tuple[AuthConfig, Identification]] = set()
         for config in candidates:
             ike.choose_peer_config(config)
             ike.local_id = self._own_identity(config.local[0], own)
+            demands = config.remote[0], ike.local_id
+            if demands in tried:
+                # What a stranger can make us verify must not grow with the connections.
+                continue
             try:
+                if config.ike is not negotiated:
+                    _check_proposal(ike, config)
                 if not _is_supported(ike, config):
                     raise AuthenticationError("it asks for what this daemon cannot do")
                 if auth_payload is None:
@@ -175,6 +187,7 @@ class IkeAuth(Task):
                         f"the peer sends no AUTH payload, which asks for EAP; "
                         f"it has to use {config.remote[0].auth_class.value} authentication"
                     )
+                tried.add(demands)
                 self._verify(message, identity, config.remote[0], auth_payload)
             except AuthenticationError as problem:
                 problems.append(f"'{config.name}': {problem}")
@@ -183,7 +196,8 @@ class IkeAuth(Task):
         ike.alert(
             AlertKind.PEER_AUTHENTICATION_FAILED,
             f"authentication of '{identity}' failed with each connection that fits: "
-            + "; ".join(problems),
+            + "; ".join(problems[:_MAX_REASONS])
+            + (f"; and {more} more" if (more := len(problems) - _MAX_REASONS) > 0 else ""),
             identity=str(identity),
         )
         return False
@@ -272,6 +286,21 @@ class IkeAuth(Task):
             how = pubkey.verify(proof, auth, expected, certificates.presented(ike, message))
         ike.log(
             Group.IKE, Level.CONTROL, "authentication of '%s' with %s successful", identity, how
+        )
+
+
+def _check_proposal(ike: IkeSa, config: PeerConfig) -> None:
+    """Refuse a configuration that would not have agreed to what IKE_SA_INIT selected.
+
+    The addresses alone led to that choice, maybe by another connection with weaker algorithms.
+
+    Raises:
+        AuthenticationError: It asks for other algorithms.
+    """
+    if ike.proposal is None or select(config.ike.proposals, [ike.proposal]) is None:
+        raise AuthenticationError(
+            f"it does not accept the IKE proposal {ike.proposal}, which was selected before it was "
+            "known who the peer is, since another connection for its address accepts it"
         )
 
 

@@ -472,6 +472,25 @@ class TestConstraints:
             verdict(credentials(alone), alone, auth=auth), ProblemKind.CONSTRAINT, "itself alone"
         )
 
+    def test_name_of_the_demanded_ca_is_not_enough_where_its_key_is_known(self):
+        """Any other trusted CA could issue an intermediate of that name."""
+        rogue = authority("CN=rogue root")
+        double = authority("C=CH, CN=root", rogue, owner="CN=rogue sub")
+        forged = issue("CN=moon", double, names=("dns:moon",))
+        auth = demands(ca=ID("C=CH, CN=root"))
+        result = verdict(credentials(ROOT, rogue), forged, double, auth=auth)
+        assert refused(result, ProblemKind.CONSTRAINT, "not below the CA 'C=CH, CN=root'")
+        assert verdict(credentials(rogue), forged, double, auth=auth)
+
+    def test_raw_keys_under_a_loose_identity_are_those_we_insist_on(self):
+        """Who claims another name must not come with the key of that name."""
+        known = credentials()
+        known.sets[0].add_public_key(ID("moon"), MOON.public_key)
+        known.sets[0].add_public_key(ID("mallory"), ROOT.public_key)
+        loose = demands("moon", loose_identity=True)
+        found = known.trusted_keys(ID("mallory"), [], loose, NOW)
+        assert [trusted.public_key for trusted in found.keys] == [MOON.public_key]
+
     def test_another_chain_may_meet_the_demand(self):
         other = authority("CN=other root")
         crossed = authority("C=CH, CN=sub", other)
