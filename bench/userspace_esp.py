@@ -224,8 +224,7 @@ def our_gateways(names: Namespaces, **config: Any) -> Iterator[OurGateways]:
 
 
 STRONGSWAN_PLUGINS = (
-    "random nonce aes sha1 sha2 hmac kdf gcm ctr curve25519 openssl kernel-libipsec kernel-netlink "
-    "socket-default vici"
+    "openssl random nonce hmac kdf kernel-libipsec kernel-netlink socket-default vici"
 )
 
 STRONGSWAN_CONF = """

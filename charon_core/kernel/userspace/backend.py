@@ -105,7 +105,7 @@ class UserspaceBackend:
         """`probe` takes UDP_ENCAPSULATION_ONLY away where raw sockets can be had."""
         self.tables = Tables(self.options.mtu)
         self._acquires = Acquires(self._report_acquire)
-        self._spis = SpiAllocator(context.random, self.options.spi_min, self.options.spi_max)
+        self._spis = SpiAllocator(context.random, *context.spi_range)
         # Guards the attributes below, and makes each change of an SA or a policy one step.
         self._lock = threading.RLock()
         self._events: KernelEvents | None = None

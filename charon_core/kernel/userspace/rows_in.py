@@ -59,13 +59,15 @@ class _Columns:
         payloads: Views of the payloads, by row.
     """
 
-    __slots__ = ("flags", "ip_words", "last_octet", "mask", "number", "payloads", "words")
+    __slots__ = ("flags", "last_octet", "mask", "number", "payloads", "transport", "words")
 
     def __init__(self, plain: Any, version: int, end: int, length: int) -> None:
         transport = IPV4_HEADER if version == 4 else IPV6_HEADER
-        even = transport + (length - transport & ~1)
-        self.ip_words = plain[:, :transport].view("<u2")
-        self.words = plain[:, transport:even].view("<u2")
+        self.transport = transport
+        # The IPv4 header has a checksum over itself; that of IPv6 is in none but the pseudo-header.
+        start = 0 if version == 4 else transport
+        even = start + (length - start & ~1)
+        self.words = plain[:, start:even].view("<u2")
         self.last_octet = plain[:, length - 1] if even != length else None
         self.number = plain[:, transport + 4 : transport + 8].view(">u4")[:, 0]
         self.flags = plain[:, transport + TCP_FLAGS]
@@ -306,17 +308,16 @@ def _numbers(sa: InboundSa, headers: bytes, rows: int) -> range | list[int] | No
 
 
 def _checksums_right(columns: _Columns, packet: bytes, rows: int) -> bool:
-    """Tell whether the checksums of all rows are right, if they are of the form of ``packet``."""
-    if packet[0] >> 4 == 4:
-        transport, addresses = IPV4_HEADER, packet[12:20]
-        sums = np.add.reduce(columns.ip_words[:rows], 1, np.uint32)
-        if np.count_nonzero(sums % _MODULUS):
-            return False
-    else:
-        transport, addresses = IPV6_HEADER, packet[8:40]
-    pseudo = ones_sum(addresses, IPPROTO_TCP + len(packet) - transport)
+    """Tell whether the checksums of all rows are right, if they are of the form of ``packet``.
+
+    IP header and TCP segment are summed up together: each has to give 0, so both have to. That
+    leaves out errors in both which cancel each other out; by accident that happens as rarely as
+    that a checksum fails to show an error at all.
+    """
+    addresses = packet[12:20] if packet[0] >> 4 == 4 else packet[8:40]
     sums = np.add.reduce(columns.words[:rows], 1, np.uint32)
     if columns.last_octet is not None:
         sums += columns.last_octet[:rows]
+    pseudo = ones_sum(addresses, IPPROTO_TCP + len(packet) - columns.transport)
     sums += np.uint32(pseudo >> 8 | (pseudo & 0xFF) << 8)
     return not np.count_nonzero(sums % _MODULUS)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from charon_core.kernel.userspace.types import Buffer
 
 _SHAPES_LIMIT: Final = 8
-"""Shapes that are kept, 130 KB each; a stream has one, a different MTU or TCP option another."""
+"""Shapes that are kept, 200 KB each; a stream has one, a different MTU or TCP option another."""
 
 _IV: Final = 8
 _NONCE_LIMIT: Final = 12
@@ -65,8 +65,8 @@ class _Shape:
     Attributes:
         limit: ESP packets that fit into one train.
         stride: Octets of one ESP packet.
-        plain: Segments with their trailers, one a row.
-        plain_rows: Views of the rows.
+        plain: Segments with their trailers, one a row; twice as many as a train takes.
+        plain_rows: Views of the rows of the first train.
         sealed: ESP packets, side by side.
         sealed_view: The same as one view.
         headers: SPI and sequence number, by row.
@@ -98,9 +98,10 @@ class _Shape:
         width = length + len(trailer)
         self.stride = stride = width + overhead
         self.limit = rows = min(MAX_SEGMENTS, MAX_PAYLOAD // stride)
-        self.plain = np.zeros((rows, width), np.uint8)
+        # Room for what is left of one train and for a super-packet after it.
+        self.plain = np.zeros((2 * rows, width), np.uint8)
         self.plain[:, length:] = np.frombuffer(trailer, np.uint8)
-        self.plain_rows = [row.data for row in self.plain]
+        self.plain_rows = [row.data for row in self.plain[:rows]]
         flat = np.zeros(rows * stride, np.uint8)
         sealed = flat.reshape(rows, stride)
         self.sealed_view = flat.data
@@ -139,7 +140,7 @@ class RowSealer:
         """
         self._send = send
         self._shapes: dict[tuple[int, bytes, int], _Shape] = {}
-        self._count = np.arange(MAX_SEGMENTS, dtype=np.uint64)
+        self._count = np.arange(2 * MAX_SEGMENTS, dtype=np.uint64)
         self._steps: dict[int, Any] = {}
         self._nonces = np.zeros((MAX_SEGMENTS, _NONCE_LIMIT), np.uint8)
         self._nonce_rows: dict[int, tuple[list[memoryview], Any]] = {}
@@ -170,36 +171,39 @@ class RowSealer:
         full, rest = divmod(len(packet.payload), packet.size)
         start = 0
         while start < full:
-            rows = min(shape.limit - self._rows, full - start)
+            rows = min(2 * shape.limit - self._rows, full - start)
             self._cut(shape, packet, start, rows, self._rows)
             self._rows += rows
             start += rows
-            if self._rows == shape.limit:
-                self.flush()
+            while self._rows >= shape.limit:
+                self._send_train(sa, shape)
         if rest:
             # A shorter packet has to be the last of its train.
             self.flush(sa.seal(first + full, packet.segment(full)))
 
+    def _send_train(self, sa: OutboundSa, shape: _Shape) -> None:
+        """Seal and send a full train; what is left moves up."""
+        limit = shape.limit
+        end = self._encrypt(sa, shape, self._first, limit)
+        left = self._rows - limit
+        shape.plain[:left] = shape.plain[limit : self._rows]
+        self._first += limit
+        self._rows = left
+        self._send(sa, shape.sealed_view[:end], shape.stride, limit)
+
     def flush(self, last: bytes = b"") -> None:
         """Seal and send what there is, and after it a packet that is sealed already."""
-        sa, shape, rows = self._sa, self._filling, self._rows
-        if sa is None or shape is None:
+        sa, shape, count = self._sa, self._filling, self._rows
+        if sa is None or shape is None or not (count or last):
             return
-        count = rows
-        if rows:
-            end = self._encrypt(sa, shape, self._first, rows)
-            train: Buffer = shape.sealed_view[:end]
-            if last:
-                count += 1
-                shape.sealed_view[end : end + len(last)] = last
-                train = shape.sealed_view[: end + len(last)]
-        elif last:
-            count, train = 1, last
-        else:
-            return
+        end = self._encrypt(sa, shape, self._first, count) if count else 0
+        if last:
+            shape.sealed_view[end : end + len(last)] = last
+            end += len(last)
+            count += 1
         self._first += count
         self._rows = 0
-        self._send(sa, train, shape.stride, count)
+        self._send(sa, shape.sealed_view[:end], shape.stride, count)
 
     def _shape(self, length: int, trailer: bytes, overhead: int) -> _Shape:
         shape = self._shapes.get((length, trailer, overhead))
@@ -215,7 +219,7 @@ class RowSealer:
         if steps is None:
             if len(self._steps) >= _SHAPES_LIMIT:
                 self._steps.clear()
-            steps = np.arange(MAX_SEGMENTS, dtype=np.uint32) * np.uint32(size)
+            steps = np.arange(2 * MAX_SEGMENTS, dtype=np.uint32) * np.uint32(size)
             self._steps[size] = steps
         return steps
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from charon_core.kernel.interface import (
-    BYPASS_MARK,
-    ROUTE_TABLE,
-    RULE_PRIORITY,
-    SPI_MAXIMUM,
-    SPI_MINIMUM,
-)
+from charon_core.kernel.interface import BYPASS_MARK, ROUTE_TABLE, RULE_PRIORITY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,16 +34,12 @@ class UserspaceOptions:
     priority: int = RULE_PRIORITY
     mark: int = BYPASS_MARK
     """Mark of packets that do not see the table: those of the IKE socket."""
-    spi_min: int = SPI_MINIMUM
-    spi_max: int = SPI_MAXIMUM
 
     def __post_init__(self) -> None:
         if not 0 < len(self.device.encode()) < 16 or "/" in self.device:
             raise ValueError(f"device must be an interface name of 1 to 15 octets, {self.device!r}")
         if not 576 <= self.mtu <= 65535:
             raise ValueError(f"mtu must be in 576..65535, got {self.mtu}")
-        if not 0xFF < self.spi_min <= self.spi_max <= 0xFFFFFFFF:
-            raise ValueError(f"no SPI is in {self.spi_min:#x}..{self.spi_max:#x}")
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:

@@ -151,7 +151,9 @@ class FakeHost:
 class World:
     """A backend with everything around it; timers run when they are told to."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(
+        self, spi_range: tuple[int, int] = (0xC0000000, 0xCFFFFFFF), **options: Any
+    ) -> None:
         self.host = FakeHost()
         self.socket = FakeSocket()
         self.events = Recorder()
@@ -164,6 +166,7 @@ class World:
             log=lambda level, text, *values: self.lines.append(text % values),
             random=type("R", (), {"bytes": staticmethod(os.urandom)})(),
             options=options,
+            spi_range=spi_range,
             esp_socket=self.socket,
         )
         self.backend = UserspaceBackend(self.context, self.host)  # type: ignore[arg-type]
@@ -329,7 +332,7 @@ def test_a_stopped_backend_lets_its_loop_wait_for_the_end() -> None:
     thread.join(5)
     assert not thread.is_alive()
     assert len(turns) < 10
-    world.receive_nothing = world.backend._receive(b"late", 0, PEER, PEER)  # type: ignore[attr-defined]
+    world.backend._receive(b"late", 0, PEER, PEER)
     assert world.backend.statistics() == {}
     assert world.backend.device is None
     world.backend.stop()
@@ -374,7 +377,7 @@ def test_an_spi_is_reserved_until_it_is_used(world: World) -> None:
 
 
 def test_spis_run_out_with_a_reason() -> None:
-    world = World(spi_min=0x1000, spi_max=0x1000)
+    world = World(spi_range=(0x1000, 0x1000))
     assert world.backend.allocate_spi(HERE, THERE, IpsecProtocol.ESP) == 0x1000
     with pytest.raises(KernelError, match="spi_min"):
         world.backend.allocate_spi(HERE, THERE, IpsecProtocol.ESP)

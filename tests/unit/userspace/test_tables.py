@@ -263,12 +263,10 @@ def test_options_take_what_they_know() -> None:
         {"device": "a/b"},
         {"mtu": 100},
         {"mtu": 70000},
-        {"spi_min": 0xC0000002, "spi_max": 0xC0000001},
-        {"spi_min": 0},
     ],
 )
 def test_options_that_cannot_be(values: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"must be|no SPI"):
+    with pytest.raises(ValueError, match="must be"):
         UserspaceOptions.of(values)
 
 
