@@ -417,10 +417,12 @@ def main() -> None:
     parser.add_argument("--esn", action="store_true")
     parser.add_argument("--ipv6", action="store_true", help="IPv6 inside the tunnel")
     parser.add_argument("--no-offloads", action="store_true")
+    parser.add_argument("--plain", action="store_true", help="ESP without UDP")
     parser.add_argument("--compare", action="store_true", help="with strongSwan, if installed")
     arguments = parser.parse_args()
     options = {"mtu": arguments.mtu, "offloads": not arguments.no_offloads}
     config = {"algorithm": arguments.algorithm, "esn": arguments.esn, "options": options}
+    config["udp"] = not arguments.plain
     with namespaces(f"che-{os.getpid()}") as names:
         ours = measure("userspace backend", arguments, names, our_gateways(names, **config))
         if arguments.compare:

@@ -57,6 +57,9 @@ _FEATURES: Final = frozenset(
         KernelFeature.ESN,
         KernelFeature.TFC,
         KernelFeature.UDP_ENCAPSULATION,
+        # The IKE side asks for ESP in UDP wherever the peer knows it: trains of datagrams make it
+        # twice as fast. Plain ESP is for peers without NAT traversal.
+        KernelFeature.UDP_ENCAPSULATION_ONLY,
         KernelFeature.ACQUIRE,
         KernelFeature.MAPPING,
         KernelFeature.LIFETIME_BYTES,
@@ -101,8 +104,7 @@ class UserspaceBackend:
             self.options = UserspaceOptions.of(context.options)
         except (TypeError, ValueError) as error:
             raise KernelUnavailable(f"kernel.userspace: {error}") from error
-        self.features = _FEATURES | {KernelFeature.UDP_ENCAPSULATION_ONLY}
-        """`probe` takes UDP_ENCAPSULATION_ONLY away where raw sockets can be had."""
+        self.features = _FEATURES
         self.tables = Tables(self.options.mtu)
         self._acquires = Acquires(self._report_acquire)
         self._spis = SpiAllocator(context.random, *context.spi_range)
@@ -123,11 +125,6 @@ class UserspaceBackend:
                 "there is no IKE socket for ESP in UDP: open the NAT traversal port"
             )
         self._host.probe(self.options)
-        only = {KernelFeature.UDP_ENCAPSULATION_ONLY}
-        if self.options.raw_esp and self._host.may_send_raw(self.options):
-            self.features = _FEATURES
-        else:
-            self.features = _FEATURES | only
 
     def start(self, events: KernelEvents) -> None:
         """Create the device, lead packets to it and from it.
@@ -144,8 +141,9 @@ class UserspaceBackend:
             if routes is not None:
                 undo.callback(routes.close)
             raw: RawEsp | None = None
-            if KernelFeature.UDP_ENCAPSULATION_ONLY not in self.features:
+            if options.raw_esp:
                 raw = self._host.open_raw(options, self._receive_raw)
+            if raw is not None:
                 undo.callback(raw.close)
             with self._lock:
                 self._events, self._path = events, path
@@ -263,17 +261,21 @@ class UserspaceBackend:
             )
         if spec.mark is not None or spec.if_id:
             raise KernelError(operation, "ESP in user space knows no marks or XFRM interfaces")
-        if spec.encapsulation is None and KernelFeature.UDP_ENCAPSULATION_ONLY in self.features:
+        self._check_transport(operation, spec.encapsulation)
+
+    def _check_transport(self, operation: str, encapsulation: Encapsulation | None) -> None:
+        if encapsulation is None and self._raw is None:
             raise KernelError(
-                operation, "ESP in user space needs UDP encapsulation here", "set forceencaps=yes"
+                operation,
+                "plain ESP needs raw sockets",
+                "give the daemon CAP_NET_RAW, or let the peer do NAT traversal",
             )
 
     def update_sa(
         self, sa: SaId, source: str, destination: str, encapsulation: Encapsulation | None
     ) -> None:
         """Move an SA to new addresses and ports, with all its state."""
-        if encapsulation is None and KernelFeature.UDP_ENCAPSULATION_ONLY in self.features:
-            raise KernelError(f"update SA {sa}", "ESP in user space needs UDP encapsulation here")
+        self._check_transport(f"update SA {sa}", encapsulation)
         self.tables.move_sa(sa, source, destination, encapsulation)
 
     def query_sa(self, sa: SaId) -> SaUsage:

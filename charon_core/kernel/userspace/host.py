@@ -19,7 +19,7 @@ from charon_core.kernel.netlink import (
     NetlinkSocket,
     attribute,
 )
-from charon_core.kernel.userspace.raw import RawEsp, is_permitted
+from charon_core.kernel.userspace.raw import RawEsp
 from charon_core.kernel.userspace.routes import Routes
 from charon_core.kernel.userspace.tun import Tun
 
@@ -108,25 +108,14 @@ class Host:
         routes.open()
         return routes
 
-    def may_send_raw(self, options: UserspaceOptions) -> bool:
-        """Tell whether plain ESP can be sent and received (CAP_NET_RAW)."""
-        return is_permitted(options.mark)
-
-    def open_raw(self, options: UserspaceOptions, receive: Callable[[Buffer, int], None]) -> RawEsp:
-        """Open the sockets for plain ESP.
-
-        Raises:
-            KernelError: They cannot be opened.
-        """
+    def open_raw(
+        self, options: UserspaceOptions, receive: Callable[[Buffer, int], None]
+    ) -> RawEsp | None:
+        """Open the sockets for plain ESP; None where we may not (CAP_NET_RAW)."""
         try:
             return RawEsp(options.mark, receive)
-        except OSError as error:
-            raise KernelError(
-                "open raw sockets for plain ESP",
-                os.strerror(error.errno or 0),
-                "give the daemon CAP_NET_RAW, or set kernel.userspace.raw_esp to false",
-                error.errno or 0,
-            ) from error
+        except OSError:
+            return None
 
     def bypass(self, fd: int, family: int, mark: int) -> None:
         """Mark the packets of a socket, and let it have some trains of them under way.

@@ -27,7 +27,7 @@ class UserspaceOptions:
     offloads: bool = True
     """Use segmentation offloads of the device, and numpy to serve them."""
     raw_esp: bool = True
-    """Send and take plain ESP (protocol 50) where there is no NAT and we may."""
+    """Also send and take plain ESP (protocol 50), with peers that know no NAT traversal."""
     install_routes: bool = True
     """Lead protected traffic into the device; without it, that is left to the administrator."""
     table: int = ROUTE_TABLE
