@@ -21,10 +21,12 @@ from charon_core.kernel.interface import (
     PolicySpec,
     PolicyTemplate,
     SaId,
+    SaNotFound,
     SaSpec,
     SaUsage,
 )
 from charon_core.sa.state import ChildState
+from charon_core.sa.usage import with_last_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -205,14 +207,17 @@ class ChildSa:
         """Return the counters of the inbound and of the outbound SA."""
         if self.state is not ChildState.INSTALLED:
             return SaUsage(), SaUsage()
+        kernel = self._env.kernel
         try:
-            kernel = self._env.kernel
-            return kernel.query_sa(self._inbound_id), kernel.query_sa(self._outbound_id)
+            inbound = kernel.query_sa(self._inbound_id)
+            outbound = kernel.query_sa(self._outbound_id)
         except KernelError as error:
-            self._env.bus.log(
-                Group.KNL, Level.CONTROL, "no counters of CHILD_SA %s: %s", self, error
-            )
+            self._tell("no counters of CHILD_SA %s: %s", error)
             return SaUsage(), SaUsage()
+        return (
+            with_last_use(kernel, inbound, self._installed_policies(outward=False)),
+            with_last_use(kernel, outbound, self._installed_policies(outward=True)),
+        )
 
     def begin_delete(self) -> None:
         """Mark that a delete for this CHILD_SA is under way."""
@@ -367,6 +372,12 @@ class ChildSa:
                     mark=mark_in,
                 )
 
+    def _installed_policies(self, *, outward: bool) -> Iterator[PolicySpec]:
+        if self._has_policies:
+            for policy in self._policies():
+                if (policy.direction is PolicyDirection.OUT) is outward:
+                    yield policy
+
     def _release(self) -> None:
         """Take out of the kernel whatever is in it; goes on where one removal fails."""
         kernel = self._env.kernel
@@ -402,7 +413,12 @@ class ChildSa:
         try:
             removal()
         except KernelError as error:
-            self._env.bus.log(Group.KNL, Level.CONTROL, "removing CHILD_SA %s: %s", self, error)
+            self._tell("removing CHILD_SA %s: %s", error)
+
+    def _tell(self, message: str, error: KernelError) -> None:
+        # What the kernel does not have has reached the end of its life there: that was told.
+        level = Level.MORE if isinstance(error, SaNotFound) else Level.CONTROL
+        self._env.bus.log(Group.KNL, level, message, self, error)
 
 
 _NO_USAGE = (SaUsage(), SaUsage())

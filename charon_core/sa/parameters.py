@@ -37,6 +37,8 @@ class IkeParameters:
     """The peer's port once NAT traversal is in use (RFC 7296 2.23)."""
     max_children: int = 1000
     """CHILD_SAs that a peer may have in one IKE_SA."""
+    max_selector_pairs: int = 4096
+    """Pairs of traffic selectors in all CHILD_SAs of one IKE_SA: each pair is three policies."""
 
     def retransmit_delay(self, attempt: int, jitter: float) -> float:
         """Time to wait after transmission number `attempt` (0 = the first).

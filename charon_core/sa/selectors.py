@@ -41,6 +41,12 @@ def are_within(answered: Sequence[TrafficSelector], offered: Sequence[TrafficSel
     )
 
 
+def pairs(local: Sequence[TrafficSelector], remote: Sequence[TrafficSelector]) -> int:
+    """Return of how many pairs of selectors the policies of a CHILD_SA are made."""
+    families = [selector.family for selector in remote]
+    return sum(families.count(selector.family) for selector in local)
+
+
 def text_of(selectors: Sequence[TrafficSelector]) -> str:
     """Return selectors as log lines show them."""
     return " ".join(map(str, selectors)) or "(nothing)"

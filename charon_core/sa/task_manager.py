@@ -203,6 +203,8 @@ class TaskManager:
         self._request_id += 1
         if self._ike.state is IkeState.CONNECTING:
             self.exchange = ExchangeType.IKE_AUTH
+        else:
+            self._ike.leave_handshake()
         self.initiate()
 
     # -- requests of the peer -----------------------------------------------------------------
@@ -277,8 +279,10 @@ class TaskManager:
         self.respond(message.exchange, message.message_id, out, datagram, refused=ends)
         if ends:
             ike.set_state(IkeState.DESTROYING)
-        else:
-            self.initiate()
+            return
+        if ike.state is not IkeState.CONNECTING:
+            ike.leave_handshake()
+        self.initiate()
 
     def respond(
         self, exchange: int, message_id: int, out: Outgoing, datagram: bytes, *, refused: bool

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 
 from charon_core.bus.events import ChildDown, IkeDown
+from charon_core.bus.listener import Level
+from charon_core.kernel.interface import PolicyDirection
 from charon_core.sa.jobs import ChildExpired
-from tests.exchange.world import World, child, connection, establish, share_secret
+from tests.exchange.world import Recorder, World, child, connection, establish, share_secret
+
+if TYPE_CHECKING:
+    from charon_core.bus.listener import Group
+    from tests.exchange.world import Host
 
 
 def test_silent_peer_is_asked_after_the_delay_and_answers() -> None:
@@ -35,6 +42,45 @@ def test_traffic_is_a_sign_of_life() -> None:
                 if state.inbound:
                     host.backend.inject_traffic(state.id, packets=1, octets=100, now=world.now)
     assert world.sent == []
+
+
+def forget_last_use(host: Host) -> None:
+    """Have the kernel count packets of SAs without noting when, as Linux 6.1 does."""
+    query = host.backend.query_sa
+    host.backend.query_sa = lambda sa: query(sa)._replace(last_use=None)
+
+
+def test_traffic_is_a_sign_of_life_where_only_policies_tell_its_time() -> None:
+    world = World()
+    establish(world, dpd_delay=30)
+    hosts = world.moon, world.sun
+    for host in hosts:
+        forget_last_use(host)
+        for state in list(host.backend.states.values()):
+            host.backend.inject_traffic(state.id, packets=1, octets=100, now=world.now)
+    world.sent.clear()
+    for _ in range(10):
+        world.elapse(20)
+        for host in hosts:
+            for policy in list(host.backend.policies.values()):
+                if policy.direction is PolicyDirection.FORWARD:
+                    host.backend.inject_policy_use(policy, world.now)
+    assert world.sent == []
+    world.elapse(9)
+    ((snapshot,),) = (sa.children for sa in world.moon.sas)
+    assert snapshot.idle_in == pytest.approx(9)
+    assert snapshot.idle_out is None
+
+
+def test_counters_are_shown_even_if_policies_tell_nothing() -> None:
+    world = World()
+    establish(world)
+    forget_last_use(world.moon)
+    for state in list(world.moon.backend.states.values()):
+        world.moon.backend.inject_traffic(state.id, packets=1, octets=100)
+    world.moon.backend.policies.clear()
+    (snapshot,) = world.moon.sas[0].children
+    assert (snapshot.bytes_in, snapshot.idle_in) == (100, None)
 
 
 def test_dead_peer_is_given_up_and_everything_goes() -> None:
@@ -97,6 +143,27 @@ def test_child_whose_hard_lifetime_is_over_is_deleted_on_both_sides() -> None:
         assert host.states == ["ESTABLISHED"]
         assert not host.backend.states
         assert not host.backend.policies
+
+
+class AtControlLevel(Recorder):
+    """Takes what administrators see without asking for more."""
+
+    def level(self, group: Group) -> Level:
+        return Level.CONTROL
+
+
+def test_removal_of_what_the_kernel_has_dropped_is_no_failure() -> None:
+    world = World()
+    establish(world)
+    (snapshot,) = world.moon.sas[0].children
+    by_default = AtControlLevel()
+    world.moon.bus.add_logger(by_default)
+    world.moon.backend.states.clear()
+    ChildExpired(world.moon.manager, snapshot.spi_in, "10.99.0.1", hard=True).execute()
+    world.run()
+    assert not world.moon.backend.policies
+    assert by_default.said("lifetime of CHILD_SA")
+    assert not by_default.said("No such process")
 
 
 def test_expiry_of_an_unknown_spi_is_nobodys_affair() -> None:

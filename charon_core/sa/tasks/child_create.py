@@ -10,6 +10,7 @@ from charon_core.encoding.registry import NotifyType
 from charon_core.kernel.interface import KernelError
 from charon_core.sa.child_sa import ChildSa
 from charon_core.sa.reports import publish_child_keys
+from charon_core.sa.selectors import pairs
 from charon_core.sa.tasks.task import Outgoing, WatchedTask
 
 if TYPE_CHECKING:
@@ -56,6 +57,25 @@ class ChildCreate(WatchedTask):
         return ChildSa(
             ike.env, config, ike.ref, ike.local, ike.remote, encapsulated=ike.encapsulates
         )
+
+    def _has_room(self) -> bool:
+        """Whether the selectors fit into what one peer may have; says so if not.
+
+        Policies are made of each with each: a peer that may choose its selectors freely could
+        fill the kernel.
+        """
+        ike = self.ike
+        wanted = pairs(self._local_ts, self._remote_ts)
+        present = sum(pairs(child.local_ts, child.remote_ts) for child in ike.children)
+        limit = ike.env.parameters.max_selector_pairs
+        if present + wanted <= limit:
+            return True
+        ike.log(
+            Group.IKE, Level.CONTROL,
+            "%d pairs of traffic selectors are too many for IKE_SA %s: it has %d, at most %d are "
+            "allowed", wanted, ike, present, limit,
+        )  # fmt: skip
+        return False
 
     def _install(self, child: ChildSa) -> bool:
         """Install what was negotiated; False if the kernel refused, which is logged."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.ike_sa import IkeSa
 
+_MAX_LISTED = 8
+"""Unknown SPIs that a message shows."""
+
 _PROTOCOL_ID = {IpsecProtocol.ESP: ProtocolId.ESP, IpsecProtocol.AH: ProtocolId.AH}
 
 
@@ -67,22 +70,30 @@ class ChildDelete(WatchedTask):
 
     def process_request(self, message: Message) -> Outcome:
         """Look up what the peer names; SPIs that are not ours are reported and passed over."""
-        for delete in message.all(Delete):
-            for spi in delete.spis:
-                child = self.ike.child_by_remote_spi(delete.protocol, int.from_bytes(spi, "big"))
-                if child is None:
-                    self.ike.alert(
-                        AlertKind.INVALID_SPI,
-                        f"peer deletes CHILD_SA with SPI {spi.hex()}, which IKE_SA {self.ike} "
-                        "does not have; ignored",
-                        spi=spi.hex(),
-                    )
-                elif child not in self._peers:
-                    self.ike.log(
-                        Group.IKE, Level.CONTROL, "received DELETE for %s CHILD_SA with SPI %08x",
-                        child.protocol.name, child.remote_spi,
-                    )  # fmt: skip
-                    self._peers.append(child)
+        ike = self.ike
+        named = dict.fromkeys(
+            (delete.protocol, int.from_bytes(spi, "big"))
+            for delete in message.all(Delete)
+            for spi in delete.spis
+        )
+        known = {(child.config.protocol, child.remote_spi): child for child in ike.children}
+        unknown = [f"{spi:08x}" for protocol, spi in named if (protocol, spi) not in known]
+        self._peers = [known[name] for name in named if name in known]
+        for child in self._peers:
+            ike.log(
+                Group.IKE, Level.CONTROL, "received DELETE for %s CHILD_SA with SPI %08x",
+                child.protocol.name, child.remote_spi,
+            )  # fmt: skip
+        if unknown:
+            # One alert for all: a message has room for thousands.
+            listed = " ".join(unknown[:_MAX_LISTED])
+            more = f" and {len(unknown) - _MAX_LISTED} more" if len(unknown) > _MAX_LISTED else ""
+            ike.alert(
+                AlertKind.INVALID_SPI,
+                f"peer deletes CHILD_SAs with the SPIs {listed}{more}, which IKE_SA {ike} does "
+                "not have; ignored",
+                spi=unknown[0],
+            )
         return Outcome.MORE
 
     def build_response(self, out: Outgoing) -> Outcome:

@@ -66,7 +66,7 @@ _FAILURES: Final = frozenset(
 class ChildInitiate(ChildCreate):
     """Offers proposals and selectors, and installs what the responder makes of them."""
 
-    __slots__ = ("_config", "_key_exchange")
+    __slots__ = ("_config", "_is_correction", "_key_exchange")
     we_initiate: ClassVar[bool] = True
 
     def __init__(
@@ -82,12 +82,13 @@ class ChildInitiate(ChildCreate):
         Args:
             ike: The IKE_SA that it belongs to.
             config: What is to be initiated.
-            method: The key exchange to begin with, 0 for the preferred one.
+            method: The key exchange that the responder asked for, 0 for the one that we prefer.
             on_done: Told once whether the CHILD_SA came up.
         """
         super().__init__(ike, on_done)
         self._config = config
         self._method = method
+        self._is_correction = bool(method)
         self._key_exchange: OwnKeyExchange | None = None
 
     def again(self) -> ChildInitiate:
@@ -175,7 +176,8 @@ class ChildInitiate(ChildCreate):
     def _refused(self, refusal: Notify, child: ChildSa) -> Outcome:
         ike, config = self.ike, self._config
         name = name_of(NotifyType, refusal.notify_type)
-        if refusal.notify_type == NotifyType.INVALID_KE_PAYLOAD:
+        # Once: a responder that changes its mind each time would keep us busy for ever.
+        if refusal.notify_type == NotifyType.INVALID_KE_PAYLOAD and not self._is_correction:
             method, is_sensible = demanded_method(refusal, config.proposals, self._method)
             if is_sensible:
                 ike.log(
@@ -243,6 +245,8 @@ class ChildInitiate(ChildCreate):
                 f"offered were {text_of(self._local_ts)} === {text_of(self._remote_ts)}"
             )
         self._local_ts, self._remote_ts = tuple(local), tuple(remote)
+        if not self._has_room():
+            return "peer chooses too many traffic selectors"
         if in_auth:
             return ""
         nonce = message.first(Nonce)

@@ -71,6 +71,7 @@ class ChildRespond(ChildCreate):
         in_auth = offer.exchange == ExchangeType.IKE_AUTH
         child = self._choose(offer, in_auth=in_auth)
         if child is not None:
+            self._child = child
             try:
                 spi = child.allocate_spi()
             except KernelError as error:
@@ -79,6 +80,7 @@ class ChildRespond(ChildCreate):
             else:
                 if not self._install(child):
                     self._refuse(NotifyType.NO_ADDITIONAL_SAS)
+            self._child = None
         if self._refusal is not None or child is None or self._selected is None:
             out.append(self._refusal or Notify.of(NotifyType.NO_PROPOSAL_CHOSEN))
             if in_auth:
@@ -127,6 +129,9 @@ class ChildRespond(ChildCreate):
         local = from_wire(tsr)
         config = self._find_config(local, remote)
         if config is None:
+            return None
+        if not self._has_room():
+            self._refuse(NotifyType.NO_ADDITIONAL_SAS)
             return None
         offered = [Proposal.from_wire(p) for p in security_association.proposals]
         selection = select(config.proposals, offered, ignore_ke=in_auth)

@@ -18,6 +18,7 @@ from charon_core.encoding.payloads import (
     SecurityAssociation,
 )
 from charon_core.encoding.registry import (
+    HashId,
     KeyExchangeId,
     NotifyType,
     TransformType,
@@ -28,6 +29,7 @@ from charon_core.sa.methods import demanded_method, preferred_method
 from charon_core.sa.reports import publish_ike_keys, report_peer_error
 from charon_core.sa.state import IkeState, Trait
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
+from charon_core.sa.wire import NO_SPI
 
 if TYPE_CHECKING:
     from charon_core.config.ike import IkeConfig
@@ -149,6 +151,9 @@ class IkeInit(Task):
             self._shared = self._key_exchange.shared_secret(key_exchange.data)
         except CryptoError as problem:
             ike.log(Group.IKE, Level.CONTROL, "peer's key exchange is refused: %s", problem)
+            return Outcome.DESTROY
+        if message.responder_spi == NO_SPI:
+            ike.log(Group.IKE, Level.CONTROL, "peer accepts the IKE_SA without giving it an SPI")
             return Outcome.DESTROY
         self._learn_capabilities(message)
         ike.responder_spi = message.responder_spi
@@ -297,8 +302,12 @@ class IkeInit(Task):
             elif notify.notify_type == NotifyType.SIGNATURE_HASH_ALGORITHMS:
                 ike.traits |= Trait.SIGNATURE_AUTH
                 data = notify.data
+                announced = {data[at : at + 2] for at in range(0, len(data) - 1, 2)}
                 ike.handshake.peer_hashes = tuple(
-                    int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data) - 1, 2)
+                    # Only those known here: a stranger must not fill our memory with others.
+                    value
+                    for value in HashId
+                    if value.to_bytes(2, "big") in announced
                 )
         if (
             Trait.PEER_FRAGMENTS in ike.traits
