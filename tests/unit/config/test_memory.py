@@ -131,6 +131,8 @@ def test_ranges_and_families():
         return [config.name for config in table.ike_candidates(ME, host)]
 
     assert at("10.0.0.5") == ["range", "four", "net4", "wide"]
+    assert at("10.0.0.1") == at("10.0.0.9") == at("10.0.0.5")
+    assert at("10.0.0.0") == at("10.0.0.10")
     assert at("10.0.0.10") == ["four", "net4", "wide"]
     assert at("192.0.2.1") == ["four", "wide"]
     assert at("fec0::1") == ["six", "net6"]

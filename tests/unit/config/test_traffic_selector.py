@@ -51,6 +51,12 @@ SHOWN = [
     ("10.0.0.1[TCP/HTTP]", "10.0.0.1/32[tcp/http]"),
     ("10.0.0.1[tcp/ssh-http]", "10.0.0.1/32[tcp/22-80]"),
     ("10.0.0.1[tcp/61234]", "10.0.0.1/32[tcp/61234]"),
+    ("10.0.0.1[tcp/65535]", "10.0.0.1/32[tcp/65535]"),
+    ("10.0.0.1[tcp/80-80]", "10.0.0.1/32[tcp/http]"),
+    ("10.0.0.1[icmp/255]", "10.0.0.1/32[icmp/255]"),
+    ("10.0.0.1[icmp/256]", "10.0.0.1/32[icmp/1]"),
+    ("10.0.0.1[0]", "10.0.0.1/32"),
+    ("10.0.0.1[255]", "10.0.0.1/32[255]"),
     ("10.0.0.1[sctp]", "10.0.0.1/32[sctp]"),
     ("10.0.0.1[252]", "10.0.0.1/32[252]"),
     ("10.0.0.1[icmp]", "10.0.0.1/32[icmp]"),
@@ -76,6 +82,13 @@ def test_text(text, display):
 def test_bad_text_is_refused(text):
     with pytest.raises(ValueError, match=r"selector|address|IPv4"):
         parse(text)
+
+
+def test_messages_quote_the_whole_selector():
+    with pytest.raises(ValueError, match=r"selector '10\.0\.0\.1\[tcp/x\]': 'x' is no port"):
+        parse("10.0.0.1[tcp/x]")
+    with pytest.raises(ValueError, match="selector 'x/80': 'x' is no IP protocol"):
+        parse_protocol_port("x/80")
 
 
 def test_protoport_is_the_default_of_items_without_brackets():
