@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from functools import partial
 from typing import TYPE_CHECKING
 
+from charon_core.bus.text import Multiline
 from charon_core.kernel.interface import KernelError, KernelEvents
 from charon_core.kernel.policies import PolicyTable
 from charon_core.kernel.reqids import ReqidAllocator
@@ -98,25 +100,50 @@ class KernelInterface:
 
     def allocate_spi(self, source: str, destination: str, protocol: IpsecProtocol) -> int:
         """Reserve an inbound SPI; see :meth:`IpsecBackend.allocate_spi`."""
-        return self.ipsec.allocate_spi(source, destination, protocol)
+        try:
+            return self.ipsec.allocate_spi(source, destination, protocol)
+        except KernelError:
+            raise
+        except Exception as error:
+            raise self._fault(f"allocate {protocol.name} SPI", error) from error
 
     def add_sa(self, spec: SaSpec) -> None:
         """Install one SA of one direction; see :meth:`IpsecBackend.add_sa`."""
-        self.ipsec.add_sa(spec)
+        try:
+            self.ipsec.add_sa(spec)
+        except KernelError:
+            raise
+        except Exception as error:
+            raise self._fault(f"add SA {spec.id}", error) from error
 
     def update_sa(
         self, sa: SaId, source: str, destination: str, encapsulation: Encapsulation | None
     ) -> None:
         """Move an SA to other addresses; see :meth:`IpsecBackend.update_sa`."""
-        self.ipsec.update_sa(sa, source, destination, encapsulation)
+        try:
+            self.ipsec.update_sa(sa, source, destination, encapsulation)
+        except KernelError:
+            raise
+        except Exception as error:
+            raise self._fault(f"update SA {sa}", error) from error
 
     def query_sa(self, sa: SaId) -> SaUsage:
         """Return the counters of an SA; see :meth:`IpsecBackend.query_sa`."""
-        return self.ipsec.query_sa(sa)
+        try:
+            return self.ipsec.query_sa(sa)
+        except KernelError:
+            raise
+        except Exception as error:
+            raise self._fault(f"query SA {sa}", error) from error
 
     def delete_sa(self, sa: SaId) -> None:
         """Remove an SA, or the reservation of an SPI; see :meth:`IpsecBackend.delete_sa`."""
-        self.ipsec.delete_sa(sa)
+        try:
+            self.ipsec.delete_sa(sa)
+        except KernelError:
+            raise
+        except Exception as error:
+            raise self._fault(f"delete SA {sa}", error) from error
 
     # -- policies -----------------------------------------------------------------------------
 
@@ -126,7 +153,12 @@ class KernelInterface:
         Raises:
             KernelError: nothing has changed.
         """
-        self._policies.add(spec)
+        try:
+            self._policies.add(spec)
+        except KernelError:
+            raise
+        except Exception as error:
+            raise self._fault(f"add policy {spec}", error) from error
 
     def delete_policy(self, spec: PolicySpec) -> None:
         """Drop one reference to a policy, given exactly as it was added.
@@ -134,11 +166,21 @@ class KernelInterface:
         Raises:
             SaNotFound: it was not added.
         """
-        self._policies.delete(spec)
+        try:
+            self._policies.delete(spec)
+        except KernelError:
+            raise
+        except Exception as error:
+            raise self._fault(f"delete policy {spec}", error) from error
 
     def query_policy(self, spec: PolicySpec) -> float | None:
         """Return when the policy was last used, on the monotonic clock; None for never."""
-        return self.ipsec.query_policy(spec)
+        try:
+            return self.ipsec.query_policy(spec)
+        except KernelError:
+            raise
+        except Exception as error:
+            raise self._fault(f"query policy {spec}", error) from error
 
     def install(self, sas: Sequence[SaSpec], policies: Sequence[PolicySpec]) -> None:
         """Install SAs and then policies, all of them or none.
@@ -245,6 +287,21 @@ class KernelInterface:
                     type(error).__name__,
                     error,
                 )
+
+    def _fault(self, operation: str, error: Exception) -> KernelError:
+        """Make a failed operation of a backend's own fault: callers clean up after those alone.
+
+        Its traceback goes to the log, which is where a fault of a backend is looked for.
+        """
+        self._report(
+            "kernel backend %s failed to %s: %s",
+            self.ipsec.name,
+            operation,
+            Multiline("".join(traceback.format_exception(error)).rstrip()),
+        )
+        return KernelError(
+            operation, f"the backend failed: {type(error).__name__}", "its fault is in the log"
+        )
 
     def _report(self, message: str, *args: object) -> None:
         if self._log is not None:

@@ -180,7 +180,7 @@ ANYTHING = child(local=("0.0.0.0/0",), remote=("0.0.0.0/0",))
 
 
 def test_selectors_of_each_side_do_not_multiply_without_bound() -> None:
-    """128 selectors on each side would be 49152 policies in the kernel of a gateway that is open."""
+    """128 selectors on each side would be 49152 policies in the kernel of an open gateway."""
     world = World()
     for host in (world.moon, world.sun):
         share_secret(host)
