@@ -1,7 +1,10 @@
 """The `userspace` backend: ESP (RFC 4303) in tunnel mode over a TUN device.
 
-From the wire inwards: `transport` and `raw` carry ESP packets, `inbound` opens them and `coalesce`
-(or `rows_in`) joins them for the TUN device; outwards `outbound` reads the device, `segment` (or
-`rows_out`) cuts what came, `association` seals. `datapath` holds the tables that both sides look
-into, by value, so that it can live in a process of its own; `backend` is the control side.
+From the wire inwards: the IKE socket or `raw` bring ESP packets, `inbound` opens them, `coalesce`
+(or `rows_in`, for whole trains) joins them for the device. Outwards: `outbound` reads the device,
+`segment` (or `rows_out`) cuts what came, `association` seals it, `transport` fills trains with it.
+
+`tables` hold the SAs and policies that both directions look into, by value, and `datapath` is all
+of this as one thing, so that it can live in a process of its own. `backend` is the control side;
+`host` and `routes` are what it wants of the system.
 """

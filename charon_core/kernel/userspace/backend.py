@@ -244,10 +244,7 @@ class UserspaceBackend:
                 for seconds, hard in ((spec.soft_seconds, False), (spec.hard_seconds, True))
                 if seconds > 0
             ]
-            path = self._path
         self._acquires.forget(spec.reqid)
-        if path is not None:
-            path.nudge()
 
     def _check(self, spec: SaSpec) -> None:
         operation = f"add SA {spec.id}"

@@ -259,31 +259,53 @@ def test_packets_go_out_and_in(world: World) -> None:
     assert counters["inbound"]["packets"] == counters["outbound"]["packets"] == 1
 
 
-def test_the_fast_way_is_loaded_on_the_loop_with_the_first_sa(world: World) -> None:
+def is_fast(world: World) -> bool:
     path = world.backend._path
     assert path is not None
-    world.host.device.put(plain_frame(udp()))
-    world.turn()
-    assert path.inbound.row_opener is None
-    world.backend.add_sa(sa_spec(inbound=True))
-    world.turn()
-    assert path.inbound.row_opener is not None
+    return path.inbound.row_opener is not None
+
+
+def test_the_fast_way_is_loaded_with_the_first_super_packet(world: World) -> None:
     world.backend.add_sa(sa_spec())
     world.backend.add_policy(policy_spec())
+    world.host.device.put(plain_frame(udp()))
+    world.turn()
+    assert not is_fast(world)
     world.host.device.put(super_packet(bytes(1000), 100))
     world.turn()
-    assert [len(train) for train in world.socket.trains] == [10]
+    assert is_fast(world)
+    world.host.device.put(super_packet(bytes(1000), 100))
+    world.turn()
+    assert [len(train) for train in world.socket.trains] == [1, 10, 10]
+
+
+def test_the_fast_way_is_loaded_with_the_first_train(world: World) -> None:
+    from charon_core.kernel.userspace.association import OutboundSa
+
+    world.backend.add_sa(sa_spec(inbound=True))
+    peer = OutboundSa(sa_spec(), 1400)
+    packets = [peer.seal(number, udp()) for number in range(1, 11)]
+    world.receive(packets[0])
+    assert world.timers == []
+    world.socket.esp_receiver(b"".join(packets[1:]), len(packets[0]), PEER, PEER)
+    assert not is_fast(world)
+    world.turn()
+    assert is_fast(world)
+    assert world.host.device.packets == [udp()] * 10
 
 
 def test_without_numpy_it_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "charon_core.kernel.userspace.rows_in", None)
-    world.backend.add_sa(sa_spec(inbound=True))
-    world.turn()
-    assert "install charon-core[fast]" in world.lines[-1]
-    assert world.backend._path is not None
-    assert world.backend._path.inbound.row_opener is None
+    world.backend.add_sa(sa_spec())
+    world.backend.add_policy(policy_spec())
+    for _ in range(2):
+        world.host.device.put(super_packet(bytes(1000), 100))
+        world.turn()
+    assert [line for line in world.lines if "install charon-core[fast]" in line] == world.lines[-1:]
+    assert not is_fast(world)
+    assert [len(train) for train in world.socket.trains] == [10, 10]
 
 
 def test_without_offloads_numpy_is_not_loaded() -> None:
@@ -292,10 +314,10 @@ def test_without_offloads_numpy_is_not_loaded() -> None:
     world = World()
     world.host.device.offloads = Offloads()
     world.backend.start(world.events)
-    world.backend.add_sa(sa_spec(inbound=True))
+    world.socket.esp_receiver(bytes(100), 50, PEER, PEER)
+    world.host.device.put(plain_frame(udp()))
     world.turn()
-    assert world.backend._path is not None
-    assert world.backend._path.inbound.row_opener is None
+    assert not is_fast(world)
     world.backend.stop()
 
 
