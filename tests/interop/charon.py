@@ -42,10 +42,11 @@ level = 2
 class Charon:
     """Our daemon, its starter and its files below a folder of its own."""
 
-    side = Side.OURS
-
-    def __init__(self, host: Host, folder: Path, *, settings: str = SETTINGS) -> None:
+    def __init__(
+        self, host: Host, folder: Path, *, settings: str = SETTINGS, side: Side = Side.OURS
+    ) -> None:
         self.host = host
+        self.side = side
         self.folder = folder
         self._program: Program | None = None
         self.log = Log(f"charon at {host.role}", folder / "var/log/charon.log")
@@ -66,8 +67,8 @@ class Charon:
     def write(self, tunnels: Iterable[Tunnel], authority: pki.Authority | None = None) -> None:
         """Write ipsec.conf, ipsec.secrets and the certificates."""
         tunnels = list(tunnels)
-        (self.folder / "etc/ipsec.conf").write_text(ipsec_conf(tunnels))
-        (self.folder / "etc/ipsec.secrets").write_text(ipsec_secrets(tunnels))
+        (self.folder / "etc/ipsec.conf").write_text(ipsec_conf(tunnels, side=self.side))
+        (self.folder / "etc/ipsec.secrets").write_text(ipsec_secrets(tunnels, side=self.side))
         if authority is not None:
             base = self.folder / "etc/ipsec.d"
             places = pki.Places(
@@ -123,12 +124,12 @@ class Charon:
 
     def down(self, name: str) -> tuple[bool, str]:
         """Terminate the IKE_SA of a connection."""
-        code, output = self.stroke("down", name)
+        code, output = self.debian_stroke("down", name)
         return code == 0, output
 
     def down_child(self, name: str) -> tuple[bool, str]:
         """Terminate a CHILD_SA."""
-        code, output = self.stroke("down", f"{name}{{}}")
+        code, output = self.debian_stroke("down", f"{name}{{}}")
         return code == 0, output
 
     def sas(self, name: str = "") -> str:

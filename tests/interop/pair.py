@@ -120,7 +120,7 @@ def paired(
     try:
         theirs.start()
         theirs.load(tunnels)
-        ours.start(wait_for=tunnels[-1].name if tunnels else "")
+        ours.start(wait_for=tunnels[-1].name)
         yield Pair(lab, ours, theirs)
     finally:
         codes = ours.stop(), theirs.stop()

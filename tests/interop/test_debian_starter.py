@@ -72,6 +72,7 @@ class Debian:
         # In place: a bind mount shows the file that was there.
         (self._folder / "ipsec.conf").write_text(ipsec_conf(tunnels))
         (self._folder / "ipsec.secrets").write_text(ipsec_secrets(tunnels))
+        (self._folder / "ipsec.secrets").chmod(0o600)
         base = self._folder / "ipsec.d"
         places = pki.Places(base / "cacerts", base / "certs", base / "private", base / "certs")
         pki.write_credentials(tunnels, Side.OURS, places, authority)

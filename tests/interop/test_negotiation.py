@@ -77,6 +77,19 @@ SEVERAL_SELECTORS = both_roles("selectors", _numbers, selectors=2)
 NARROWED = both_roles("narrowed", _numbers, wide=True)
 SECOND_CHILD = both_roles("second", _numbers, second_esp="aes256-sha256")
 SECOND_CHILD_PFS = both_roles("second-pfs", _numbers, second_esp="aes256gcm16-ecp256")
+SECOND_CHILD_OTHER_KE = [
+    Tunnel(
+        f"second-ke-{initiator.value}",
+        next(_numbers),
+        initiator,
+        second_esp=esp,
+        their_second_esp=their_esp,
+    )
+    for initiator, esp, their_esp in (
+        (Side.OURS, "aes128gcm16-x25519-ecp256", "aes128gcm16-ecp256"),
+        (Side.THEIRS, "aes128gcm16-ecp256", "aes128gcm16-x25519-ecp256"),
+    )
+]
 
 WRONG_SECRET = both_roles("wrong-secret", _numbers, our_secret="something else")
 NO_IKE_PROPOSAL = both_roles("no-ike", _numbers, path=Path.IPV6, their_ike="aes256-sha512-ecp521")
@@ -85,7 +98,8 @@ NO_SELECTOR = both_roles("no-selector", _numbers, far_network="10.200.0.0/24")
 
 TUNNELS = [
     *BY_IKE, *BY_ESP, *OTHER_KEY_EXCHANGE, *SEVERAL_SELECTORS, *NARROWED, *SECOND_CHILD,
-    *SECOND_CHILD_PFS, *WRONG_SECRET, *NO_IKE_PROPOSAL, *NO_ESP_PROPOSAL, *NO_SELECTOR,
+    *SECOND_CHILD_PFS, *SECOND_CHILD_OTHER_KE, *WRONG_SECRET, *NO_IKE_PROPOSAL, *NO_ESP_PROPOSAL,
+    *NO_SELECTOR,
 ]  # fmt: skip
 
 
@@ -161,6 +175,16 @@ def test_second_child_sa(pair: Pair, tunnel: Tunnel) -> None:
     assert pair.theirs.sas().count("INSTALLED") == 1
     pair.check_pings(tunnel, 1)
     pair.take_down(tunnel, tunnel.initiator.other)
+
+
+@each(SECOND_CHILD_OTHER_KE)
+def test_second_child_sa_with_another_key_exchange(pair: Pair, tunnel: Tunnel) -> None:
+    pair.bring_up(tunnel)
+    worked, output = pair.at(tunnel.initiator).up(tunnel.second)
+    assert worked, output
+    assert "CREATE_CHILD_SA response 2 [ N(INVAL_KE) ]" in output
+    pair.check_pings(tunnel, 2)
+    pair.take_down(tunnel, tunnel.initiator)
 
 
 @each(WRONG_SECRET)

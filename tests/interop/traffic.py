@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tests.interop.network import Host
 
 UDP = 17
-ESP = 50
 
 _ETH_P_ALL = 3
 _IPV4 = 0x0800

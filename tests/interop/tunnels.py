@@ -48,6 +48,8 @@ class Tunnel:
         inner: 4 or 6, the family inside of the tunnel; None for that of the path.
         selectors: networks at each end of the one CHILD_SA.
         second_esp: proposals of a second CHILD_SA, named like the first with "-2" behind.
+        their_second_esp: those of the other end, if it has others.
+        hub: the end whose network both CHILD_SAs share.
         wide: The initiator asks for more than the responder grants.
         our_secret: what we take for the pre-shared key, instead of the right one.
         far_network: what we take for the network at the other end, instead of the right one.
@@ -72,6 +74,8 @@ class Tunnel:
     inner: int | None = None
     selectors: int = 1
     second_esp: str = ""
+    their_second_esp: str = ""
+    hub: Side | None = None
     wide: bool = False
     our_secret: str = ""
     far_network: str = ""
@@ -126,6 +130,10 @@ class Tunnel:
         if self._inner == 6:
             return f"fd0{digit}:{self.number:x}::/64"
         return f"10.{digit}.{self.number}.0/24"
+
+    def second_network(self, side: Side) -> str:
+        """The network of an end that the second CHILD_SA is for."""
+        return self.network(side, 1 if side is self.hub else 2)
 
     def addresses(self, side: Side) -> list[str]:
         """All protected addresses of an end."""
@@ -196,8 +204,8 @@ def _conn(tunnel: Tunnel, side: Side) -> str:
 conn {tunnel.second}
     also={tunnel.name}
     esp={tunnel.second_esp}!
-    leftsubnet={tunnel.network(side, 2)}
-    rightsubnet={tunnel.network(other, 2)}
+    leftsubnet={tunnel.second_network(side)}
+    rightsubnet={tunnel.second_network(other)}
 """
     return text
 
@@ -250,8 +258,9 @@ def _connection(tunnel: Tunnel) -> str:
     )
     second = ""
     if tunnel.second_esp:
-        networks = tunnel.network(local, 2), tunnel.network(remote, 2)
-        second = _child(tunnel.second, *networks, tunnel.second_esp)
+        networks = tunnel.second_network(local), tunnel.second_network(remote)
+        proposals = tunnel.their_second_esp or tunnel.second_esp
+        second = _child(tunnel.second, *networks, proposals)
     return f"""
   {tunnel.name} {{
     version = 2
