@@ -18,6 +18,9 @@ MAX_RSA_BITS: Final = 16384
 MIN_RSA_EXPONENT: Final = 5
 """Exponents of 1 and 2 are no keys at all; 3 turns every slip in checking padding into a forgery
 and has not been generated for long."""
+MAX_RSA_EXPONENT: Final = (1 << 32) + 1
+"""The fifth Fermat number; nearly all keys have the fourth, 65537. An exponent as long as the
+modulus makes verification a hundred times slower, for whoever presents such a key."""
 MIN_ECDSA_BITS: Final = 224
 
 
@@ -60,7 +63,8 @@ def require_strong_key(key: PublicKeyTypes, *, min_rsa_bits: int = MIN_RSA_BITS)
 
     Raises:
         WeakKey: RSA of less than `min_rsa_bits` or more than MAX_RSA_BITS, an RSA exponent that is
-            even or below MIN_RSA_EXPONENT, a curve of less than MIN_ECDSA_BITS.
+            even, below MIN_RSA_EXPONENT or above MAX_RSA_EXPONENT, a curve of less than
+            MIN_ECDSA_BITS.
         UnsupportedAlgorithm: keys of its kind do not sign in IKEv2.
     """
     kind = key_type_of(key)
@@ -81,6 +85,11 @@ def _require_strong_rsa(key: Any, min_bits: int) -> None:
         raise WeakKey(
             f"RSA key: expected an odd public exponent of {MIN_RSA_EXPONENT} or more, "
             f"got {numbers.e}"
+        )
+    if numbers.e > MAX_RSA_EXPONENT:
+        raise WeakKey(
+            f"RSA key: expected a public exponent of {MAX_RSA_EXPONENT} or less, got one of "
+            f"{numbers.e.bit_length()} bits"
         )
     if numbers.n % 2 == 0:
         raise WeakKey("RSA key: the modulus is even")

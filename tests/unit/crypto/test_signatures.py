@@ -446,6 +446,17 @@ def test_weak_exponents_are_refused(e):
         verify(ForeignRsaKey(e, ODD_MODULUS), S.RSA_SHA2_256, OCTETS, bytes(256))
 
 
+@pytest.mark.parametrize("e", [(1 << 32) + 3, (1 << 2040) + 1])
+def test_exponents_that_make_verification_slow_are_refused(e):
+    """Whoever presents such a key wants us to work: 12 ms a signature instead of 0.1."""
+    with pytest.raises(WeakKey, match=f"got one of {e.bit_length()} bits"):
+        verify(ForeignRsaKey(e, ODD_MODULUS), S.RSA_SHA2_256, OCTETS, bytes(256))
+
+
+def test_the_fifth_fermat_number_is_an_exponent():
+    require_strong_key(rsa.RSAPublicNumbers((1 << 32) + 1, ODD_MODULUS).public_key())
+
+
 def test_exponent_three_of_a_loadable_key_is_refused():
     with pytest.raises(WeakKey, match="got 3"):
         require_strong_key(rsa_public(2048, 3))
