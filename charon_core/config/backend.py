@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from charon_core.config.hosts import no_names
 
@@ -191,8 +191,10 @@ def _candidates(
     my_id: Identification | None,
     other_id: Identification | None,
 ) -> Iterable[PeerConfig]:
-    if isinstance(backend, AddressedBackend):
-        return backend.peer_candidates_at(local_host, remote_host, my_id, other_id)
+    # Not isinstance(): that costs as much as the look-up itself where a protocol is asked for.
+    if hasattr(backend, "peer_candidates_at"):
+        addressed = cast("AddressedBackend", backend)
+        return addressed.peer_candidates_at(local_host, remote_host, my_id, other_id)
     return backend.peer_candidates(my_id, other_id)
 
 

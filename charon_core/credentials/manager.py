@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from charon_core.credentials.crls import Crl
     from charon_core.credentials.keys import PrivateKey, PublicKey
     from charon_core.credentials.peer_trust import PeerTrust
-    from charon_core.credentials.sets import CredentialSet, SecretKind, SharedSecret
+    from charon_core.credentials.sets import (
+        CredentialSet,
+        NearestSecrets,
+        SecretKind,
+        SharedSecret,
+    )
     from charon_core.credentials.verdict import Verdict
 
 _Item = TypeVar("_Item")
@@ -58,7 +63,7 @@ class CredentialManager:
         """
         best: SharedSecret | None = None
         best_scores = (-1, -1)
-        for secret, mine, theirs in self._scored(kind, me, other):
+        for secret, mine, theirs in self._nearest(kind, me, other):
             if (theirs, mine) >= best_scores:
                 best, best_scores = secret, (theirs, mine)
         return best
@@ -82,7 +87,7 @@ class CredentialManager:
         own. Where none names the other side, not even as anybody, those are left that name
         nobody but us; ``gate bob`` proves bob alone.
         """
-        found = list(self._scored(kind, me, other))
+        found = list(self._nearest(kind, me, other))
         found.reverse()
         found.sort(key=lambda entry: (entry[2], entry[1]), reverse=True)
         best = found[0][2] if found else 0
@@ -94,6 +99,19 @@ class CredentialManager:
         self, kind: SecretKind, me: Identification | None, other: Identification | None
     ) -> Iterator[tuple[SharedSecret, int, int]]:
         return self._ask(lambda s: s.shared_secrets(kind, me, other))
+
+    def _nearest(
+        self, kind: SecretKind, me: Identification | None, other: Identification | None
+    ) -> Iterator[tuple[SharedSecret, int, int]]:
+        """Yield at least the secrets that score best for the other side."""
+
+        def ask(source: CredentialSet) -> Iterable[tuple[SharedSecret, int, int]]:
+            # Not isinstance(): that costs as much as the look-up where a protocol is asked for.
+            if hasattr(source, "nearest_secrets"):
+                return cast("NearestSecrets", source).nearest_secrets(kind, me, other)
+            return source.shared_secrets(kind, me, other)
+
+        return self._ask(ask)
 
     # --- keys and certificates ---
 

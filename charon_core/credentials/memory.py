@@ -54,16 +54,29 @@ class _SecretIndex:
         mine, theirs = (SCORE_ANY if side is not None else 0 for side in (me, other))
         for number in self._any:
             scored[number] = self._secrets[number], mine, theirs
-        near = [*self._patterns]
-        for side in (me, other):
-            if side is not None:
-                near += self._by_owner.get(side.match_key, ())
-        for number in near:
+        for number in (*self._patterns, *self._owned_by(me), *self._owned_by(other)):
             secret = self._secrets[number]
             scores = secret.score(me), secret.score(other)
             if any(scores):
                 scored[number] = secret, *scores
         return [scored[number] for number in sorted(scored)]
+
+    def nearest(
+        self, me: Identification | None, other: Identification | None
+    ) -> list[tuple[SharedSecret, int, int]]:
+        """Return those of `find` that name the other side best, without going through the rest."""
+        named = sorted({*self._patterns, *self._owned_by(other)})
+        scored = [
+            (secret, secret.score(me), secret.score(other))
+            for secret in map(self._secrets.__getitem__, named)
+        ]
+        best = max((theirs for _, _, theirs in scored), default=0)
+        if best > SCORE_ANY:
+            return [entry for entry in scored if entry[2] == best]
+        return self.find(me, other)
+
+    def _owned_by(self, identity: Identification | None) -> list[int]:
+        return [] if identity is None else self._by_owner.get(identity.match_key, [])
 
 
 class MemorySet:
@@ -176,6 +189,14 @@ class MemorySet:
         with self._lock:
             index = self._secrets.get(kind)
             return index.find(me, other) if index else []
+
+    def nearest_secrets(
+        self, kind: SecretKind, me: Identification | None, other: Identification | None
+    ) -> list[tuple[SharedSecret, int, int]]:
+        """Return those of `shared_secrets` that name the other side best."""
+        with self._lock:
+            index = self._secrets.get(kind)
+            return index.nearest(me, other) if index else []
 
     def private_keys(self, fingerprint: str | None = None) -> list[PrivateKey]:
         """Return all private keys, or the one of that fingerprint."""

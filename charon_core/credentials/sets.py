@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from charon_core.credentials.keys import PrivateKey, PublicKey
     from charon_core.crypto.secret import Secret
 
-__all__ = ["CredentialSet", "MemorySet", "SecretKind", "SharedSecret"]
+__all__ = ["CredentialSet", "MemorySet", "NearestSecrets", "SecretKind", "SharedSecret"]
 
 
 class SecretKind(Enum):
@@ -97,4 +97,20 @@ class CredentialSet(Protocol):
 
     def public_keys(self, identity: Identification) -> Iterable[PublicKey]:
         """Yield raw public keys that are trusted for an identity."""
+        ...
+
+
+class NearestSecrets(Protocol):
+    """A credential set that finds the best secrets without going through all that fit.
+
+    A gateway that names itself in each of thousands of secrets has as many that fit one side.
+    """
+
+    def nearest_secrets(
+        self, kind: SecretKind, me: Identification | None, other: Identification | None
+    ) -> Iterable[tuple[SharedSecret, int, int]]:
+        """Yield those of `CredentialSet.shared_secrets` that score best for the other side.
+
+        More than these may be yielded, too.
+        """
         ...

@@ -171,6 +171,25 @@ def test_the_index_finds_what_going_through_all_would_find(entries, me, other):
     assert made.shared_secrets(SecretKind.IKE, ID(me), ID(other)) == expected
 
 
+class Unindexed:
+    """A set that only has what every set must have."""
+
+    name = "unindexed"
+
+    def __init__(self, store):
+        self.shared_secrets = store.shared_secrets
+
+
+@given(ENTRIES, PARTIES, PARTIES)
+def test_the_nearest_secrets_are_those_that_matter(entries, me, other):
+    made = store(*((selectors, str(number)) for number, selectors in enumerate(entries)))
+    indexed, plain = manager(made), manager(Unindexed(made))
+    for ask in (CredentialManager.shared_secret, CredentialManager.proving_secrets):
+        found = [ask(credentials, SecretKind.IKE, ID(me), ID(other)) for credentials in
+                 (indexed, plain)]  # fmt: skip
+        assert found[0] == found[1]
+
+
 def test_lookups_do_not_slow_down_with_ten_thousand_secrets(monkeypatch):
     counts = []
     original = Identification.matches
@@ -182,10 +201,11 @@ def test_lookups_do_not_slow_down_with_ten_thousand_secrets(monkeypatch):
 
     monkeypatch.setattr(Identification, "matches", counting)
     for size in (100, 10_000):
-        made = store(*((f"p{number} moon{number}", str(number)) for number in range(size)))
+        made = store(*((f"p{number} gate", str(number)) for number in range(size)))
         calls["n"] = 0
-        found = manager(made).shared_secret(SecretKind.IKE, ID("moon7"), ID("p7"))
+        found = manager(made).shared_secret(SecretKind.IKE, ID("gate"), ID("p7"))
         assert found.secret.reveal() == b"7"
+        assert manager(made).proving_secrets(SecretKind.IKE, ID("gate"), ID("p7")) == [found]
         counts.append(calls["n"])
     assert counts[0] == counts[1] < 20
 
