@@ -235,6 +235,24 @@ def test_certificate_of_an_unknown_ca_is_refused() -> None:
     assert any("Stranger" in text for text in world.sun.recorder.alerts)
 
 
+def test_responder_is_told_that_it_is_refused() -> None:
+    """It counts the IKE_SA as established by then; its operator must see more than a delete."""
+    world = World()
+    authority = Authority("Root")
+    world.sun.secrets.add_trust_anchor(authority.trusted)
+    moon = certified(world.moon, authority, MOON)
+    sun = certified(world.sun, authority, SUN)
+    connection(world, world.sun, local=sun, remote=auth(MOON, AuthClass.PUBKEY))
+    peer = connection(world, world.moon, local=moon, remote=auth(SUN, AuthClass.PUBKEY))
+    outcome: list[bool] = []
+    world.moon.initiate(peer, outcome=outcome)
+    world.run()
+    assert outcome == [False]
+    assert any("it does not accept who we are" in text for text in world.sun.recorder.alerts)
+    assert not world.sun.recorder.said("received DELETE")
+    world.assert_nothing_left()
+
+
 def test_certificate_of_somebody_else_is_refused() -> None:
     """Hardening class 8: the identity has to be in the certificate."""
     world = World()

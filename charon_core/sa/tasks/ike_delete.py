@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.listener import Group, Level
 from charon_core.encoding.payloads import Delete
-from charon_core.encoding.registry import ProtocolId
+from charon_core.encoding.registry import NotifyType, ProtocolId
+from charon_core.sa.reports import report_peer_error
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.task import Outcome, Outgoing, WatchedTask
 
@@ -40,10 +41,14 @@ class IkeDelete(WatchedTask):
         self.finish(True)
         return Outcome.DESTROY
 
-    def process_request(self, message: Message) -> Outcome:  # noqa: ARG002
-        """The peer deletes the IKE_SA."""
+    def process_request(self, message: Message) -> Outcome:
+        """The peer deletes the IKE_SA, or says that it never came into being (2.21.2)."""
         ike = self.ike
-        ike.log(Group.IKE, Level.CONTROL, "received DELETE for IKE_SA %s", ike)
+        refusal = message.notify(NotifyType.AUTHENTICATION_FAILED)
+        if refusal is not None:
+            report_peer_error(ike, refusal)
+        else:
+            ike.log(Group.IKE, Level.CONTROL, "received DELETE for IKE_SA %s", ike)
         if ike.state is not IkeState.DELETING:
             ike.log(Group.IKE, Level.AUDIT, "deleting IKE_SA %s between %s", ike, ike.ends_text())
             ike.set_state(IkeState.DELETING)
