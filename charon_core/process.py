@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import grp
 import os
 import pwd
 import signal
+import stat
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -49,7 +51,13 @@ class InstanceLock:
             OSError: The file cannot be made.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        # In a folder that others may write to, the path may be a link to a file of somebody's.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = os.open(self._path, flags, 0o640)
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            os.close(fd)
+            raise OSError(errno.EEXIST, "expected a plain file without other names")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -85,7 +93,9 @@ class PidFile:
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        self._fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        # Whatever has this name is a rest of a daemon that died, or a trap.
+        draft.unlink(missing_ok=True)
+        self._fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         os.write(self._fd, f"{os.getpid()}\n".encode())
         draft.replace(self._path)
 

@@ -249,6 +249,8 @@ class FileLogger(LeveledLogger):
             # Not blocking, for the path may be a pipe that nobody reads.
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
             flags |= os.O_TRUNC if truncate else 0
+            if not _is_trusted_link(self.config.target):
+                flags |= os.O_NOFOLLOW
             self._fd = os.open(self.config.target, flags | os.O_APPEND, MODE)
         self._poller = None
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
@@ -260,6 +262,19 @@ class FileLogger(LeveledLogger):
         fd, self._fd = self._fd, -1
         if fd >= 0 and self.config.target not in STANDARD:
             os.close(fd)
+
+
+def _is_trusted_link(path: str) -> bool:
+    """Whether a path is a symbolic link that an administrator or this user has made.
+
+    Others may make links in folders that they may write to, in order to have a daemon write
+    where they cannot.
+    """
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISLNK(status.st_mode) and status.st_uid in (0, os.geteuid())
 
 
 def _text_formatter(config: FileLogConfig) -> Callable[[LogRecord], bytes]:

@@ -326,3 +326,31 @@ def test_a_time_format_has_to_give_one_line():
     assert known_time_format("%b %d %H:%M:%S") == "%b %d %H:%M:%S"
     with pytest.raises(ValueError, match="unprintable"):
         known_time_format("%H%n%M")
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_a_link_that_somebody_else_made_is_not_followed(
+    make, path, tmp_path, reports, monkeypatch, append
+):
+    """In a folder of everybody's, a link would have us write where its maker cannot."""
+    precious = tmp_path / "precious"
+    precious.write_text("somebody's only copy")
+    path.symlink_to(precious)
+    monkeypatch.setattr(module.os, "geteuid", lambda: 4711)
+    original = os.lstat
+
+    def lstat(name):
+        status = list(original(name))
+        status[4] = 1234
+        return os.stat_result(status)
+
+    monkeypatch.setattr(module.os, "lstat", lstat)
+    make(append=append).log(record())
+    assert precious.read_text() == "somebody's only copy"
+    assert "cannot be written" in reports[0]
+
+
+def test_a_link_of_our_own_is_followed(make, path, tmp_path):
+    path.symlink_to(tmp_path / "elsewhere.log")
+    make().log(record())
+    assert (tmp_path / "elsewhere.log").read_text() == "05[IKE] <home|3> a line\n"
