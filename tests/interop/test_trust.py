@@ -76,3 +76,5 @@ def test_bad_certificates(pair: Pair, tunnel: Tunnel) -> None:
     assert "generating IKE_AUTH response 1 [ N(AUTH_FAILED) ]" in judge.log.text() or (
         "generating INFORMATIONAL request 2 [ N(AUTH_FAILED) ]" in judge.log.text()
     )
+    if tunnel.defective is Side.OURS:
+        assert "it does not accept who we are" in pair.ours.log.text()

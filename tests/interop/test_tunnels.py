@@ -10,7 +10,7 @@ import pytest
 from tests.interop.lab import Path
 from tests.interop.pair import both_roles, paired
 from tests.interop.traffic import UDP, Sniffer, echo_tcp
-from tests.interop.tunnels import Side, Tunnel
+from tests.interop.tunnels import DEFAULT, Side, Tunnel
 
 if TYPE_CHECKING:
     import pathlib
@@ -29,6 +29,7 @@ CHACHA = "chacha20poly1305"
 
 
 VARIANTS = [
+    *both_roles("defaults", _numbers, ike=DEFAULT, esp=DEFAULT),
     *both_roles("psk-gcm-v4", _numbers),
     *both_roles("psk-cbc-v4", _numbers, esp=CBC),
     *both_roles("psk-chacha-v4", _numbers, esp=CHACHA),

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PSK = "psk"
+#: As proposals: those that a daemon has where nothing is configured.
+DEFAULT = "default"
 #: Signatures that are not what a key of the kind makes by default.
 _AUTH = {PSK: PSK, "rsa/pss": "ike:rsa/pss-sha256"}
 
@@ -37,7 +39,7 @@ class Tunnel:
         number: makes its networks; unique in a lab.
         initiator: who begins. Matters to the configuration only where a router hides them.
         auth: "psk", or the kind of the keys (see `pki.KEY_MAKERS`).
-        ike, esp: proposals of both ends, in the language of ipsec.conf.
+        ike, esp: proposals of both ends, in the language of ipsec.conf, or `DEFAULT`.
         their_ike, their_esp: proposals of the other end, if it has others.
         identities: of what kind they are: "fqdn", "email", "keyid", "dn" or "address".
         raw: The ends have each other's public keys instead of certificates.
@@ -179,8 +181,6 @@ def _conn(tunnel: Tunnel, side: Side) -> str:
     lines = [
         f"conn {tunnel.name}",
         "keyexchange=ikev2",
-        f"ike={tunnel.ike}!",
-        f"esp={tunnel.esp}!",
         f"left={tunnel.gateway(side, configured_at=side)}",
         f'leftid="{tunnel.identity(side)}"',
         f"leftauth={method}",
@@ -191,6 +191,10 @@ def _conn(tunnel: Tunnel, side: Side) -> str:
         f"rightsubnet={tunnel.selector(other, configured_at=side)}",
         "auto=add",
     ]
+    if tunnel.ike != DEFAULT:
+        lines.append(f"ike={tunnel.ike}!")
+    if tunnel.esp != DEFAULT:
+        lines.append(f"esp={tunnel.esp}!")
     if tunnel.has_certificates:
         lines.append(f"leftcert={tunnel.name}.pem")
     elif tunnel.raw:
