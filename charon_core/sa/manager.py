@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CHECKOUT_TIMEOUT: Final = 10.0
 """Seconds that a worker waits at the most for an IKE_SA that another one holds."""
 
+SHUTDOWN_PATIENCE: Final = 0.5
+"""The same when the daemon stops, as long as there is time."""
+
 MAX_WAITERS: Final = 4
 """Workers that may wait for one IKE_SA; more are turned away at once."""
 
@@ -145,11 +148,16 @@ class IkeSaManager:
             entry = self._by_spi.get(spi)
             return None if entry is None else self._take(entry)
 
-    def checkout_by_number(self, unique_id: int) -> IkeSa | None:
-        """Return the IKE_SA with this number, or None."""
+    def checkout_by_number(self, unique_id: int, patience: float | None = None) -> IkeSa | None:
+        """Return the IKE_SA with this number, or None.
+
+        Args:
+            unique_id: The number.
+            patience: Seconds to wait at most if it is in use; None for the usual time.
+        """
         with self._lock:
             entry = self._by_number.get(unique_id)
-            return None if entry is None else self._take(entry)
+            return None if entry is None else self._take(entry, patience)
 
     def checkout_by_child_spi(self, spi: int, destination: str = "") -> IkeSa | None:
         """Return the IKE_SA that has an SA with this SPI, or None.
@@ -268,7 +276,7 @@ class IkeSaManager:
             if spi != NO_SPI and spi not in self._by_spi:
                 return spi
 
-    def _take(self, entry: _Entry) -> IkeSa | None:
+    def _take(self, entry: _Entry, patience: float | None = None) -> IkeSa | None:
         """Wait for an entry and mark it as in use; the lock is held."""
         if entry in self._in_use:
             if entry.waiters >= MAX_WAITERS:
@@ -277,7 +285,8 @@ class IkeSaManager:
                 entry.available = threading.Condition(self._lock)
             entry.waiters += 1
             free = entry.available.wait_for(
-                lambda: entry not in self._in_use, timeout=CHECKOUT_TIMEOUT
+                lambda: entry not in self._in_use,
+                timeout=CHECKOUT_TIMEOUT if patience is None else patience,
             )
             entry.waiters -= 1
             if not entry.waiters:
@@ -427,7 +436,9 @@ class IkeSaManager:
         with self._lock:
             self._closed = True
         for number in self.numbers():
-            with self.working_on(self.checkout_by_number(number)) as ike:
+            # One that is stuck must not keep all the others, and the process, from their end.
+            patience = SHUTDOWN_PATIENCE if until() else 0.0
+            with self.working_on(self.checkout_by_number(number, patience)) as ike:
                 if ike is None:
                     continue
                 if until():

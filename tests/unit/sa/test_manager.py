@@ -210,6 +210,20 @@ def test_shut_down_without_time_is_silent() -> None:
     assert world.moon.leaks() == {}
 
 
+def test_shut_down_does_not_wait_for_what_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager_module, "SHUTDOWN_PATIENCE", 0.01)
+    world = World()
+    establish(world)
+    manager = world.moon.manager
+    stuck = [manager.create_initiator(LOCAL, REMOTE) for _ in range(3)]
+    assert all(stuck)
+    begun = time.monotonic()
+    manager.shut_down(lambda: True)
+    assert time.monotonic() - begun < manager_module.CHECKOUT_TIMEOUT
+    assert world.moon.backend.is_empty
+    assert len(manager) == 3
+
+
 def test_retransmitted_init_request_reaches_the_same_ike_sa() -> None:
     world = World()
     world.moon.initiate(tunnel(world))
