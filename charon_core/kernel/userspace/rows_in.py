@@ -16,7 +16,6 @@ import numpy as np
 
 from charon_core.kernel.userspace.checksum import ones_sum
 from charon_core.kernel.userspace.coalesce import (
-    PACKET_LIMIT,
     TCP_PSH,
     Run,
     same_flow_mask,
@@ -243,8 +242,6 @@ class RowOpener:
         if not _checksums_right(columns, packet, rows):
             return None
         size = length - end
-        if rows * size + end > PACKET_LIMIT:
-            return None
         flags = columns.flags[:rows].tobytes()
         starts = self._starts(plain, columns, end, size, flags)
         if len(starts) > 1 and len(starts) * RUN_MINIMUM > rows:

@@ -143,6 +143,15 @@ def test_a_full_train_of_full_packets(rows: bool) -> None:
     assert len(gateway.device.written) == 1
 
 
+def test_a_train_longer_than_sockets_give(rows: bool) -> None:
+    gateway = Gateway(rows=rows)
+    packets = stream(100, 1348)
+    gateway.train(*map(gateway.sealed, packets))
+    assert b"".join(packet[52:] for packet in gateway.packets) == b"".join(
+        packet[52:] for packet in packets
+    )
+
+
 def test_trains_after_one_another_do_not_disturb_each_other(rows: bool) -> None:
     gateway = Gateway(rows=rows)
     sent = []
@@ -385,6 +394,14 @@ def test_contents_that_go_nowhere(plaintext: bytes, counter: str) -> None:
     assert gateway.packets == []
     assert getattr(gateway.inbound.statistics, counter) == 1
     assert gateway.sa.window.highest == 1
+
+
+@pytest.mark.parametrize("trailer", [b"\2\1\2\4", b"\1\2\2\x29", b"\1\2\2\x32"])
+def test_a_train_with_bad_trailers(trailer: bytes, rows: bool) -> None:
+    gateway = Gateway(rows=rows)
+    gateway.train(*[gateway.plaintext(packet + trailer) for packet in stream(8, 102)])
+    assert gateway.packets == []
+    assert gateway.drops == {"drop_malformed": 8}
 
 
 def test_dummies_in_a_train(rows: bool) -> None:

@@ -206,10 +206,34 @@ def test_sas_do_not_share_a_train() -> None:
     gateway.device.frames += [frames[0], frames[1], frames[0], plain_frame(udp())]
     gateway.outbound.drain()
     spis = [{packet[:4] for packet in train} for train in gateway.socket.trains]
-    assert [len(each) for each in spis] == [1] * 4
+    ours, theirs = b"\xc0\xff\xee\x01", b"\xc0\x00\x00\x02"
+    assert spis == [{ours}, {theirs}, {ours}, {ours}]
     assert [end.host for _, end in gateway.socket.ends] == [THERE, "192.0.2.3", THERE, THERE]
     assert other.usage.packets == 20
     assert gateway.sequences[:20] == gateway.sequences[20:40] == list(range(1, 21))
+
+
+def test_sas_of_different_algorithms_use_the_same_rows() -> None:
+    # AES-CTR with SHA-256 needs as many octets around the plaintext as AES-GCM.
+    gateway, other = Gateway(), Gateway("AES_CTR-128/HMAC_SHA2_256_128")
+    spec = sa_spec(
+        "AES_CTR-128/HMAC_SHA2_256_128",
+        id=SaId(HERE, THERE, gateway.spec.id.protocol, 0xC0000002),
+        reqid=8,
+    )
+    gateway.tables.add_sa(spec)
+    gateway.tables.add_policy(policy_spec("10.1.0.0/16", "10.3.0.0/16", reqid=8))
+    mine = super_packet(bytes(1000), 100)
+    theirs = super_packet(bytes(1000), 100, destination="10.3.0.1")
+    gateway.device.frames += [mine, theirs, mine, theirs]
+    gateway.outbound.drain()
+    other.spec = spec
+    for number, train in enumerate(gateway.socket.trains):
+        opened = [(other if number % 2 else gateway).opened(packet) for packet in train]
+        assert len(opened) == 10
+        assert all(map(is_intact, opened))
+        spi = spec.id.spi if number % 2 else gateway.spec.id.spi
+        assert {packet[:4] for packet in train} == {spi.to_bytes(4, "big")}
 
 
 def test_the_order_within_a_flow_is_kept() -> None:
@@ -219,8 +243,11 @@ def test_the_order_within_a_flow_is_kept() -> None:
         plain_frame(tcp(b"b" * 100, number=1500)),
         super_packet(b"c" * 550, 100, number=1600),
         plain_frame(tcp(b"d" * 10, number=2150)),
+        super_packet(b"e" * 500, 100, number=2160),
+        super_packet(b"f" * 150, 100, number=2660),
     ]
-    assert payloads(gateway.send(*frames)) == b"a" * 500 + b"b" * 100 + b"c" * 550 + b"d" * 10
+    expected = b"a" * 500 + b"b" * 100 + b"c" * 550 + b"d" * 10 + b"e" * 500 + b"f" * 150
+    assert payloads(gateway.send(*frames)) == expected
 
 
 def test_esn_goes_on_after_the_wrap() -> None:
