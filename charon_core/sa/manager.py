@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CHECKOUT_TIMEOUT: Final = 10.0
 """Seconds that a worker waits at the most for an IKE_SA that another one holds."""
 
+SNAPSHOT_PATIENCE: Final = 2.0
+"""Seconds that a look at all IKE_SAs waits for those that are in use, all together."""
+
 SHUTDOWN_PATIENCE: Final = 0.5
 """The same when the daemon stops, as long as there is time."""
 
@@ -415,15 +418,14 @@ class IkeSaManager:
         """Yield all IKE_SAs as they are, newest first.
 
         Args:
-            wait: Whether to wait for those that are being worked on; else they are left out.
+            wait: Whether to wait for those that are being worked on, `SNAPSHOT_PATIENCE` for all
+                of them; else they are left out.
         """
+        clock = self._env.clock
+        deadline = clock() + (SNAPSHOT_PATIENCE if wait else 0.0)
         for number in reversed(self.numbers()):
-            if not wait:
-                with self._lock:
-                    entry = self._by_number.get(number)
-                    if entry is None or entry in self._in_use:
-                        continue
-            with self.working_on(self.checkout_by_number(number)) as ike:
+            patience = max(0.0, deadline - clock())
+            with self.working_on(self.checkout_by_number(number, patience)) as ike:
                 if ike is not None:
                     yield snapshot_of(ike)
 

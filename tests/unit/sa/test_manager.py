@@ -224,6 +224,15 @@ def test_shut_down_does_not_wait_for_what_is_stuck(monkeypatch: pytest.MonkeyPat
     assert len(manager) == 3
 
 
+def test_a_look_at_all_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager_module, "SNAPSHOT_PATIENCE", 0.01)
+    world = World()
+    establish(world)
+    assert world.moon.manager.create_initiator(LOCAL, REMOTE) is not None
+    assert [ike.unique_id for ike in world.moon.sas] == [1]
+    assert [ike.unique_id for ike in world.moon.manager.snapshots(wait=False)] == [1]
+
+
 def test_retransmitted_init_request_reaches_the_same_ike_sa() -> None:
     world = World()
     world.moon.initiate(tunnel(world))
