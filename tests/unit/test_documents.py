@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import types
 from functools import cache
 from pathlib import Path
@@ -164,11 +165,15 @@ def test_make_targets_exist(document: Path) -> None:
             assert found[1] in MAKE_TARGETS, f"{document}: {line}"
 
 
+def readme_block(language: str, containing: str) -> str:
+    blocks = FENCE.findall(text_of(Path("README.md")))
+    return next(block for kind, block in blocks if kind == language and containing in block)
+
+
 def test_the_plugin_in_the_readme_is_one() -> None:
-    block = next(block for language, block in FENCE.findall(text_of(Path("README.md")))
-                 if language == "python")  # fmt: skip
+    block = readme_block("python", "class Greeter")
     assert len([line for line in block.splitlines() if line.strip()]) <= 20
-    module = types.ModuleType("greeter")
+    module = types.ModuleType("charon_greeter")
     exec(block, module.__dict__)
     said: list[str] = []
     bus = types.SimpleNamespace(
@@ -180,3 +185,11 @@ def test_the_plugin_in_the_readme_is_one() -> None:
     greeter.on_event(IkeUp(SaRef("home", 3)))
     assert greeter.events == (IkeUp,)
     assert said == ["greeter", "welcome, home[3]"]
+
+
+def test_the_plugin_in_the_readme_can_be_installed() -> None:
+    """hatchling finds a single module only if it is named like the distribution."""
+    project = tomllib.loads(readme_block("toml", "charon.plugins"))["project"]
+    module = project["name"].replace("-", "_")
+    assert f"`{module}.py`" in text_of(Path("README.md"))
+    assert project["entry-points"]["charon.plugins"] == {"greeter": f"{module}:Greeter"}
