@@ -1,4 +1,4 @@
-"""Joining TCP segments of one flow into super-packets before they are written to the device."""
+"""Joining TCP segments and UDP datagrams of one flow before they are written to the device."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from charon_core.kernel.userspace.checksum import checksum, ones_sum, pseudo_header_sum
-from charon_core.kernel.userspace.flow import IPPROTO_TCP, IPV4_HEADER, IPV6_HEADER
-from charon_core.kernel.userspace.segment import TCP_CHECKSUM, TCP_FLAGS, TCP_HEADER
+from charon_core.kernel.userspace.flow import (
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    IPV4_HEADER,
+    IPV6_HEADER,
+)
+from charon_core.kernel.userspace.segment import (
+    TCP_CHECKSUM,
+    TCP_FLAGS,
+    TCP_HEADER,
+    UDP_CHECKSUM,
+    UDP_HEADER,
+)
 from charon_core.kernel.userspace.tun import (
     GSO_NONE,
     GSO_TCPV4,
     GSO_TCPV6,
+    GSO_UDP,
     VNET_HEADER,
     VNET_NEEDS_CHECKSUM,
 )
@@ -27,6 +39,9 @@ TCP_PSH: Final = 0x08
 PACKET_LIMIT: Final = 0xFFFF
 """Octets of the largest super-packet."""
 
+DATAGRAMS_LIMIT: Final = 64
+"""Datagrams that the kernel takes in one frame (UDP_MAX_SEGMENTS)."""
+
 _U16: Final = Struct(">H")
 _U32: Final = Struct(">I")
 _SEQUENCE_MASK: Final = 0xFFFFFFFF
@@ -36,29 +51,35 @@ _HEADER_LIMIT: Final = 128
 _IPV4_FRAGMENT: Final = 0x3FFF  # more fragments, and the offset
 
 
-def tcp_header_end(packet: Buffer) -> int:
-    """Return where the payload of a TCP segment starts, or 0 if it cannot be part of a run.
+def header_end(packet: Buffer, *, udp: bool = True) -> int:
+    """Return where the payload starts of a packet that can be part of a run, or 0 of another one.
 
-    Only plain data can: no IP options, extension headers or fragments, and no flags but ACK and
-    PSH. The packet must have a valid IP header (see `packet_length`).
+    Only plain data can: no IP options, extension headers or fragments, no empty packets, and no
+    flags of TCP but ACK and PSH. The packet must have a valid IP header (see `packet_length`).
     """
     if packet[0] == 0x45:
-        if packet[9] != IPPROTO_TCP or _U16.unpack_from(packet, 6)[0] & _IPV4_FRAGMENT:
+        protocol, transport = packet[9], IPV4_HEADER
+        if _U16.unpack_from(packet, 6)[0] & _IPV4_FRAGMENT:
             return 0
-        transport = IPV4_HEADER
-    elif packet[0] >> 4 == 6 and packet[6] == IPPROTO_TCP:
-        transport = IPV6_HEADER
+    elif packet[0] >> 4 == 6:
+        protocol, transport = packet[6], IPV6_HEADER
     else:
         return 0
     size = len(packet)
-    if size <= transport + TCP_HEADER or packet[transport + TCP_FLAGS] & ~TCP_PSH != TCP_ACK:
-        return 0
-    end = transport + (packet[transport + 12] >> 4 << 2)
-    return end if transport + TCP_HEADER <= end < size else 0
+    if protocol == IPPROTO_TCP:
+        if size <= transport + TCP_HEADER or packet[transport + TCP_FLAGS] & ~TCP_PSH != TCP_ACK:
+            return 0
+        end = transport + (packet[transport + 12] >> 4 << 2)
+        return end if transport + TCP_HEADER <= end < size else 0
+    if protocol == IPPROTO_UDP and udp:
+        end = transport + UDP_HEADER
+        if end < size and _U16.unpack_from(packet, transport + 4)[0] == size - transport:
+            return end
+    return 0
 
 
-def same_flow_mask(end: int, version: int) -> bytes:
-    """Return a mask of what must be equal in the headers (``end`` octets) of joined segments."""
+def same_flow_mask(end: int, version: int, protocol: int) -> bytes:
+    """Return a mask of what must be equal in the headers (``end`` octets) of joined packets."""
     mask = bytearray(b"\xff" * end)
     if version == 4:
         transport = IPV4_HEADER
@@ -67,42 +88,75 @@ def same_flow_mask(end: int, version: int) -> bytes:
     else:
         transport = IPV6_HEADER
         mask[4:6] = b"\0\0"  # payload length
-    mask[transport + 4 : transport + 8] = b"\0\0\0\0"  # sequence number
-    mask[transport + TCP_FLAGS] &= ~TCP_PSH
-    mask[transport + TCP_CHECKSUM : transport + TCP_CHECKSUM + 2] = b"\0\0"
+    if protocol == IPPROTO_TCP:
+        mask[transport + 4 : transport + 8] = b"\0\0\0\0"  # sequence number
+        mask[transport + TCP_FLAGS] &= ~TCP_PSH
+        place = transport + TCP_CHECKSUM
+        mask[place : place + 2] = b"\0\0"
+    else:
+        mask[transport + 4 : end] = b"\0\0\0\0"  # length, checksum
     return bytes(mask)
 
 
-_MASKS: Final = {
-    version: tuple(
-        int.from_bytes(same_flow_mask(end, version), "big") if end >= transport + 20 else 0
+def _masks(version: int, protocol: int) -> tuple[int, ...]:
+    """Return the masks as numbers, by where the payload starts; 0 where it cannot."""
+    transport = IPV4_HEADER if version == 4 else IPV6_HEADER
+    first = transport + (TCP_HEADER if protocol == IPPROTO_TCP else UDP_HEADER)
+    return tuple(
+        int.from_bytes(same_flow_mask(end, version, protocol), "big") if end >= first else 0
         for end in range(_HEADER_LIMIT)
     )
-    for version, transport in ((4, IPV4_HEADER), (6, IPV6_HEADER))
-}
+
+
+_TCP_MASKS: Final = {version: _masks(version, IPPROTO_TCP) for version in (4, 6)}
+_UDP_MASKS: Final = {version: _masks(version, IPPROTO_UDP) for version in (4, 6)}
+
+
+def _flow_number(header: bytes) -> int:
+    """Return a number that packets have in common which may be joined in sequence."""
+    version = header[0] >> 4
+    protocol = header[9] if version == 4 else header[6]
+    masks = _TCP_MASKS if protocol == IPPROTO_TCP else _UDP_MASKS
+    return int.from_bytes(header, "big") & masks[version][len(header)]
 
 
 class Run:
-    """Consecutive segments of one flow.
+    """Consecutive packets of one flow: TCP segments, or UDP datagrams.
 
     Attributes:
-        header: IP and TCP header of the first one.
-        size: Octets of payload of each segment but the last.
-        next: The sequence number that goes on.
+        header: IP and transport header of the first one.
+        size: Octets of payload of each but the last.
+        transport: Where the transport header starts.
+        is_tcp: TCP or UDP.
+        next: The TCP sequence number that goes on.
         octets: Octets of payload so far.
-        open: Whether more may follow: not after a short segment or PSH.
+        open: Whether more may follow: not after a short packet or PSH.
         pushed: Whether the last one had PSH.
         checked: Whether the checksums of the first were verified.
     """
 
-    __slots__ = ("_pieces", "checked", "header", "next", "octets", "open", "pushed", "size")
+    __slots__ = (
+        "_pieces",
+        "checked",
+        "header",
+        "is_tcp",
+        "next",
+        "octets",
+        "open",
+        "pushed",
+        "size",
+        "transport",
+    )
 
     def __init__(self, header: bytes, size: int, *, pushed: bool, checked: bool) -> None:
         self.header = header
         self.size = size
         self.octets = 0
-        transport = IPV4_HEADER if header[0] == 0x45 else IPV6_HEADER
-        self.next: int = _U32.unpack_from(header, transport + 4)[0]
+        if header[0] == 0x45:
+            self.transport, self.is_tcp = IPV4_HEADER, header[9] == IPPROTO_TCP
+        else:
+            self.transport, self.is_tcp = IPV6_HEADER, header[6] == IPPROTO_TCP
+        self.next: int = _U32.unpack_from(header, self.transport + 4)[0]
         self.pushed = pushed
         self.open = not pushed
         self.checked = checked
@@ -123,24 +177,40 @@ class Run:
         payload = self.octets
         if payload <= self.size:
             return [_PLAIN, self.header, *self._pieces]
-        header = bytearray(self.header)
+        header, transport = bytearray(self.header), self.transport
         end = len(header)
+        length = end - transport + payload
         if header[0] == 0x45:
-            transport, kind = IPV4_HEADER, GSO_TCPV4
-            _U16.pack_into(header, 2, end + payload)
+            kind = GSO_TCPV4
+            _U16.pack_into(header, 2, transport + length)
             header[10:12] = b"\0\0"
             _U16.pack_into(header, 10, checksum(header[:transport]))
             addresses = header[12:20]
         else:
-            transport, kind = IPV6_HEADER, GSO_TCPV6
-            _U16.pack_into(header, 4, end + payload - transport)
+            kind = GSO_TCPV6
+            _U16.pack_into(header, 4, length)
             addresses = header[8:40]
-        if self.pushed:
-            header[transport + TCP_FLAGS] |= TCP_PSH
-        partial = pseudo_header_sum(addresses, IPPROTO_TCP, end - transport + payload)
-        _U16.pack_into(header, transport + TCP_CHECKSUM, partial)
-        vnet = VNET_HEADER.pack(VNET_NEEDS_CHECKSUM, kind, end, self.size, transport, TCP_CHECKSUM)
+        if self.is_tcp:
+            protocol, place = IPPROTO_TCP, TCP_CHECKSUM
+            if self.pushed:
+                header[transport + TCP_FLAGS] |= TCP_PSH
+        else:
+            kind, protocol, place = GSO_UDP, IPPROTO_UDP, UDP_CHECKSUM
+            _U16.pack_into(header, transport + 4, length)
+        # The kernel goes on from the sum of the pseudo-header.
+        _U16.pack_into(header, transport + place, pseudo_header_sum(addresses, protocol, length))
+        vnet = VNET_HEADER.pack(VNET_NEEDS_CHECKSUM, kind, end, self.size, transport, place)
         return [vnet + header, *self._pieces]
+
+    def takes(self, header: bytes, octets: int) -> bool:
+        """Tell whether a packet of the same flow with so much payload goes on here."""
+        if not self.open or octets > self.size:
+            return False
+        if len(header) + self.octets + octets > PACKET_LIMIT:
+            return False
+        if self.is_tcp:
+            return bool(self.next == _U32.unpack_from(header, self.transport + 4)[0])
+        return self.octets < self.size * (DATAGRAMS_LIMIT - 1) + 1
 
 
 class Coalescer:
@@ -150,55 +220,51 @@ class Coalescer:
     new ones, which must not make a damaged packet a good one.
     """
 
-    __slots__ = ("_frames", "_prefix", "_runs", "enabled")
+    __slots__ = ("_frames", "_prefix", "_runs", "tcp", "udp")
 
-    def __init__(self, *, enabled: bool, header_length: int = VNET_HEADER.size) -> None:
+    def __init__(
+        self, *, tcp: bool, udp: bool = False, header_length: int = VNET_HEADER.size
+    ) -> None:
         """Start empty.
 
         Args:
-            enabled: Join segments, or else pass everything on as it is.
+            tcp: Join TCP segments, or else pass everything on as it is.
+            udp: Join UDP datagrams, too.
             header_length: Octets that the device wants in front of each packet.
         """
-        self.enabled = enabled
+        self.tcp = tcp
+        self.udp = udp
         self._prefix = bytes(header_length)
         self._frames: list[Run | bytes] = []
         self._runs: dict[int, Run] = {}
 
     def add(self, packet: bytes) -> None:
         """Take one packet, exactly as long as its IP header says."""
-        end = tcp_header_end(packet) if self.enabled else 0
+        end = header_end(packet, udp=self.udp) if self.tcp else 0
         if not 0 < end < _HEADER_LIMIT:
             self._frames.append(packet)
             return
-        header = packet[:end]
-        version = header[0] >> 4
-        key = int.from_bytes(header, "big") & _MASKS[version][end]
+        header, payload = packet[:end], packet[end:]
+        key = _flow_number(header)
         run = self._runs.get(key)
-        payload = packet[end:]
-        transport = IPV4_HEADER if version == 4 else IPV6_HEADER
-        pushed = bool(header[transport + TCP_FLAGS] & TCP_PSH)
-        if (
-            run is not None
-            and run.open
-            and run.next == _U32.unpack_from(header, transport + 4)[0]
-            and len(payload) <= run.size
-            and end + run.octets + len(payload) <= PACKET_LIMIT
-            and self._verify(run, packet)
-        ):
-            run.extend((payload,), len(payload))
-            run.open = len(payload) == run.size and not pushed
+        octets = len(payload)
+        if run is not None and run.takes(header, octets) and self._verify(run, packet):
+            pushed = run.is_tcp and bool(header[run.transport + TCP_FLAGS] & TCP_PSH)
+            run.extend((payload,), octets)
+            run.open = octets == run.size and not pushed
             run.pushed = pushed
             return
-        run = Run(header, len(payload), pushed=pushed, checked=False)
-        run.extend((payload,), len(payload))
+        run = Run(header, octets, pushed=False, checked=False)
+        if run.is_tcp and header[run.transport + TCP_FLAGS] & TCP_PSH:
+            run.pushed, run.open = True, False
+        run.extend((payload,), octets)
         self._frames.append(run)
         self._runs[key] = run
 
     def add_run(self, run: Run) -> None:
-        """Take segments that were joined before; their checksums were verified."""
-        end, version = len(run.header), run.header[0] >> 4
+        """Take packets that were joined before; their checksums were verified."""
         self._frames.append(run)
-        self._runs[int.from_bytes(run.header, "big") & _MASKS[version][end]] = run
+        self._runs[_flow_number(run.header)] = run
 
     def take(self) -> list[list[Buffer]]:
         """Return the frames of everything taken so far, and start anew."""
@@ -223,12 +289,15 @@ class Coalescer:
 
 
 def checksums_right(packet: bytes) -> bool:
-    """Tell whether IP and TCP checksum of a TCP segment without IP options are right."""
+    """Tell whether IP and transport checksum of a packet without IP options are right.
+
+    A UDP datagram without checksum is none of these.
+    """
     if packet[0] == 0x45:
         if ones_sum(packet[:IPV4_HEADER]) != 0xFFFF:
             return False
-        transport, addresses = IPV4_HEADER, packet[12:20]
+        transport, addresses, protocol = IPV4_HEADER, packet[12:20], packet[9]
     else:
-        transport, addresses = IPV6_HEADER, packet[8:40]
+        transport, addresses, protocol = IPV6_HEADER, packet[8:40], packet[6]
     length = len(packet) - transport
-    return ones_sum(packet[transport:], ones_sum(addresses, IPPROTO_TCP + length)) == 0xFFFF
+    return ones_sum(packet[transport:], ones_sum(addresses, protocol + length)) == 0xFFFF

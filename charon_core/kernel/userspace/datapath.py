@@ -67,11 +67,12 @@ class DataPath:
         self.tables = tables
         self._log = log
         self.device = device
-        self.inbound = Inbound(tables, device, events, join=device.offloads.tcp)
+        offloads = device.offloads
+        self.inbound = Inbound(tables, device, events, tcp=offloads.tcp, udp=offloads.udp)
         self.outbound = Outbound(tables, device, events, select_sender)
         self._waiter = Waiter([device.fd])
         self.end_loop = self._waiter.end_loop
-        self._rows_wanted = device.offloads.tcp
+        self._rows_wanted = offloads.tcp
 
     def turn(self) -> None:
         """Wait for frames, or for a nudge, and handle those that are there.

@@ -69,17 +69,18 @@ class Inbound:
         sink: FrameSink,
         events: InboundEvents,
         *,
-        join: bool,
+        tcp: bool,
+        udp: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Write to ``sink``; ``join`` TCP segments where the device takes super-packets."""
+        """Write to ``sink``, joined as far as the device takes super-packets of TCP and UDP."""
         self._tables = tables
         self._sink = sink
         self._events = events
         self._clock = clock
         self.statistics = Statistics()
         self.row_opener: RowOpener | None = None
-        self._coalescer = Coalescer(enabled=join, header_length=sink.header_length)
+        self._coalescer = Coalescer(tcp=tcp, udp=udp, header_length=sink.header_length)
         # Guards the buffers, the windows and the device: packets may come from several threads.
         self.lock = threading.Lock()
 
@@ -126,7 +127,7 @@ class Inbound:
             for number in numbers:
                 sa.window.accept(number)
         self._authentic(sa, source)
-        runs = opener.runs(opened) if self._coalescer.enabled else None
+        runs = opener.runs(opened, udp=self._coalescer.udp) if self._coalescer.tcp else None
         if runs is None:
             for plaintext in opened.plaintexts():
                 self._content(sa, plaintext)

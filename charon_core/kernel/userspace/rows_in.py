@@ -18,8 +18,8 @@ from charon_core.kernel.userspace.checksum import ones_sum
 from charon_core.kernel.userspace.coalesce import (
     TCP_PSH,
     Run,
+    header_end,
     same_flow_mask,
-    tcp_header_end,
 )
 from charon_core.kernel.userspace.flow import (
     IPPROTO_IPV4,
@@ -50,30 +50,53 @@ _NEXT_HEADERS: Final = {4: IPPROTO_IPV4, 6: IPPROTO_IPV6}
 _HEADERS: Final = tuple(Struct(f">{2 * rows}I") for rows in range(MAX_SEGMENTS + 1))
 
 
+class _Form(NamedTuple):
+    """Kind of packets: IP version, transport protocol, where the payload starts."""
+
+    version: int
+    protocol: int
+    end: int
+
+
 class _Columns:
-    """Columns of the plain rows for TCP segments of one form, all rows of a shape.
+    """Columns of the plain rows for packets of one form, all rows of a shape.
 
     Attributes:
         mask: What must not differ between the headers of two rows.
         payloads: Views of the payloads, by row.
     """
 
-    __slots__ = ("flags", "last_octet", "mask", "number", "payloads", "transport", "words")
+    __slots__ = (
+        "flags",
+        "is_tcp",
+        "last_octet",
+        "mask",
+        "number",
+        "payloads",
+        "protocol",
+        "transport",
+        "words",
+    )
 
-    def __init__(self, plain: Any, version: int, end: int, length: int) -> None:
+    def __init__(self, plain: Any, form: _Form, length: int) -> None:
+        version, protocol, end = form
         transport = IPV4_HEADER if version == 4 else IPV6_HEADER
         self.transport = transport
+        self.protocol = protocol
+        self.is_tcp = protocol == IPPROTO_TCP
         # The IPv4 header has a checksum over itself; that of IPv6 is in none but the pseudo-header.
         start = 0 if version == 4 else transport
         even = start + (length - start & ~1)
         self.words = plain[:, start:even].view("<u2")
         self.last_octet = plain[:, length - 1] if even != length else None
         self.number = plain[:, transport + 4 : transport + 8].view(">u4")[:, 0]
-        self.flags = plain[:, transport + TCP_FLAGS]
-        mask = bytearray(same_flow_mask(end, version))
+        self.flags = plain[:, transport + TCP_FLAGS] if self.is_tcp else None
+        mask = bytearray(same_flow_mask(end, version, protocol))
         # Rows have one length, by their trailers; their headers must say so.
         place = 2 if version == 4 else 4
         mask[place : place + 2] = b"\xff\xff"
+        if not self.is_tcp:
+            mask[transport + 4 : transport + 6] = b"\xff\xff"
         self.mask = np.frombuffer(bytes(mask), np.uint8)
         self.payloads = [row[end:length].data for row in plain]
 
@@ -88,7 +111,7 @@ class _Shape:
         ivs: Column of IVs.
         plain: Plaintexts with their trailers, one a row.
         plain_rows: Views of the rows.
-        columns: `_Columns` by IP version, end of the headers, and length.
+        columns: `_Columns` by form and length.
     """
 
     __slots__ = ("bodies", "columns", "headers", "ivs", "plain", "plain_rows", "sealed")
@@ -102,17 +125,15 @@ class _Shape:
         self.ivs = self.sealed[:, ESP_HEADER:body].view(">u8")[:, 0]
         self.plain = np.zeros((rows, stride - overhead), np.uint8)
         self.plain_rows = [row.data for row in self.plain]
-        self.columns: dict[tuple[int, int, int], _Columns] = {}
+        self.columns: dict[tuple[_Form, int], _Columns] = {}
 
-    def columns_of(self, version: int, end: int, length: int) -> _Columns:
-        """Return the columns of TCP segments with headers up to ``end``."""
-        columns = self.columns.get((version, end, length))
+    def columns_of(self, form: _Form, length: int) -> _Columns:
+        """Return the columns of packets of one form and length."""
+        columns = self.columns.get((form, length))
         if columns is None:
             if len(self.columns) >= _SHAPES_LIMIT:
                 self.columns.clear()
-            columns = self.columns[version, end, length] = _Columns(
-                self.plain, version, end, length
-            )
+            columns = self.columns[form, length] = _Columns(self.plain, form, length)
         return columns
 
 
@@ -215,12 +236,12 @@ class RowOpener:
             self._salted = transform
         return found
 
-    def runs(self, opened: Opened) -> list[Run] | None:
-        """Join the packets of an opened train.
+    def runs(self, opened: Opened, *, udp: bool = True) -> list[Run] | None:
+        """Join the packets of an opened train: TCP segments, with ``udp`` also UDP datagrams.
 
         Returns:
-            None where they are not all TCP segments of the same form with proper trailers and
-            checksums; then they are to be looked at one by one.
+            None where they are not all of the same form with proper trailers and checksums; then
+            they are to be looked at one by one.
         """
         shape, rows = opened.shape, opened.rows
         first = bytes(shape.plain_rows[0])
@@ -234,22 +255,23 @@ class RowOpener:
         ):
             return None
         packet = first[:length]
-        end = tcp_header_end(packet)
+        end = header_end(packet, udp=udp)
         plain = shape.plain[:rows]
         if not end or plain[:, length:].tobytes() != first[length:] * rows:
             return None
-        columns = shape.columns_of(version, end, length)
+        form = _Form(version, packet[9] if version == 4 else packet[6], end)
+        columns = shape.columns_of(form, length)
         if not _checksums_right(columns, packet, rows):
             return None
         size = length - end
-        flags = columns.flags[:rows].tobytes()
+        flags = columns.flags[:rows].tobytes() if columns.is_tcp else bytes(rows)
         starts = self._starts(plain, columns, end, size, flags)
         if len(starts) > 1 and len(starts) * RUN_MINIMUM > rows:
             return None
         runs = []
         for start, stop in zip(starts, [*starts[1:], rows], strict=True):
             # The checks so far compare neighbours; the first of a run has to be right by itself.
-            if start and tcp_header_end(plain[start, :length].tobytes()) != end:
+            if start and header_end(plain[start, :length].tobytes(), udp=udp) != end:
                 return None
             pushed = flags[stop - 1] & TCP_PSH != 0
             run = Run(plain[start, :end].tobytes(), size, pushed=pushed, checked=True)
@@ -265,10 +287,16 @@ class RowOpener:
         headers = plain[:, :end]
         # In one train of one flow every row agrees with the first.
         differences = (headers ^ headers[0]) & columns.mask
+        level = not np.count_nonzero(differences)
+        if not columns.is_tcp:
+            if level:
+                return [0]
+            breaks = ((headers[1:] ^ headers[:-1]) & columns.mask).any(axis=1)
+            return [0, *(np.flatnonzero(breaks) + 1).tolist()]
         steps = columns.number[:rows] - self._steps_of(size)[:rows]
         if (
-            flags.count(flags[0] & ~TCP_PSH, 0, rows - 1) == rows - 1
-            and not np.count_nonzero(differences)
+            level
+            and flags.count(flags[0] & ~TCP_PSH, 0, rows - 1) == rows - 1
             and steps.tobytes() == steps[:1].tobytes() * rows
         ):
             return [0]
@@ -307,14 +335,14 @@ def _numbers(sa: InboundSa, headers: bytes, rows: int) -> range | list[int] | No
 def _checksums_right(columns: _Columns, packet: bytes, rows: int) -> bool:
     """Tell whether the checksums of all rows are right, if they are of the form of ``packet``.
 
-    IP header and TCP segment are summed up together: each has to give 0, so both have to. That
-    leaves out errors in both which cancel each other out; by accident that happens as rarely as
-    that a checksum fails to show an error at all.
+    IP header and transport segment are summed up together: each has to give 0, so both have to.
+    That leaves out errors in both which cancel each other out; by accident that happens as rarely
+    as that a checksum fails to show an error at all.
     """
     addresses = packet[12:20] if packet[0] >> 4 == 4 else packet[8:40]
     sums = np.add.reduce(columns.words[:rows], 1, np.uint32)
     if columns.last_octet is not None:
         sums += columns.last_octet[:rows]
-    pseudo = ones_sum(addresses, IPPROTO_TCP + len(packet) - columns.transport)
+    pseudo = ones_sum(addresses, columns.protocol + len(packet) - columns.transport)
     sums += np.uint32(pseudo >> 8 | (pseudo & 0xFF) << 8)
     return not np.count_nonzero(sums % _MODULUS)
