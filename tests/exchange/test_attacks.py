@@ -334,3 +334,16 @@ def test_repeated_init_requests_are_not_answered_for_ever(repeats: int) -> None:
     for _ in range(1 + repeats):
         world.deliver(packet)
     assert len(world.in_flight) == 1 + min(repeats, 8)
+
+
+def test_a_responder_that_falls_silent_keeps_no_spi_of_ours() -> None:
+    """A forged IKE_SA_INIT response does as well: each try reserves an SPI for its CHILD_SA."""
+    world = World()
+    world.moon.initiate(tunnel(world, keyingtries=3))
+    for _ in range(3):
+        world.step()
+        world.step()
+        world.in_flight.clear()
+        assert len(world.moon.backend.reserved) == 1
+        world.moon.with_ike(lambda ike: ike.give_up())
+    assert world.moon.leaks() == {}

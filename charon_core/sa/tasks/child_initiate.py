@@ -93,6 +93,9 @@ class ChildInitiate(ChildCreate):
 
     def again(self) -> ChildInitiate:
         """Return a task that does the same from the start; whoever waits, waits for it."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.destroy()
         return ChildInitiate(self.ike, self._config, on_done=self.take_watch())
 
     def build_request(self, out: Outgoing) -> Outcome:
