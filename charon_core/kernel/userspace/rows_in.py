@@ -90,7 +90,8 @@ class _Columns:
         self.words = plain[:, start:even].view("<u2")
         self.last_octet = plain[:, length - 1] if even != length else None
         self.number = plain[:, transport + 4 : transport + 8].view(">u4")[:, 0]
-        self.flags = plain[:, transport + TCP_FLAGS] if self.is_tcp else None
+        # UDP has nothing like it: the octet there is of no meaning, and masked out.
+        self.flags = plain[:, transport + TCP_FLAGS] if self.is_tcp else np.zeros(len(plain), "u1")
         mask = bytearray(same_flow_mask(end, version, protocol))
         # Rows have one length, by their trailers; their headers must say so.
         place = 2 if version == 4 else 4
@@ -264,7 +265,7 @@ class RowOpener:
         if not _checksums_right(columns, packet, rows):
             return None
         size = length - end
-        flags = columns.flags[:rows].tobytes() if columns.is_tcp else bytes(rows)
+        flags = columns.flags[:rows].tobytes()
         starts = self._starts(plain, columns, end, size, flags)
         if len(starts) > 1 and len(starts) * RUN_MINIMUM > rows:
             return None

@@ -284,14 +284,14 @@ def test_the_fast_way_is_loaded_with_the_first_train(world: World) -> None:
 
     world.backend.add_sa(sa_spec(inbound=True))
     peer = OutboundSa(sa_spec(), 1400)
-    packets = [peer.seal(number, udp()) for number in range(1, 11)]
+    packets = [peer.seal(number, udp(ports=(number, 9))) for number in range(1, 11)]
     world.receive(packets[0])
     assert world.timers == []
     world.socket.esp_receiver(b"".join(packets[1:]), len(packets[0]), PEER, PEER)
     assert not is_fast(world)
     world.turn()
     assert is_fast(world)
-    assert world.host.device.packets == [udp()] * 10
+    assert world.host.device.packets == [udp(ports=(number, 9)) for number in range(1, 11)]
 
 
 def test_without_numpy_it_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

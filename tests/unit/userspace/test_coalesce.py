@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charon_core.kernel.userspace.coalesce import Coalescer, tcp_header_end
+from charon_core.kernel.userspace.coalesce import Coalescer, header_end
 from charon_core.kernel.userspace.segment import SuperPacket
 from charon_core.kernel.userspace.tun import VNET_HEADER
 from tests.unit.userspace.factories import (
@@ -25,8 +25,8 @@ IPV6: dict[str, Any] = {"source": LOCAL6, "destination": REMOTE6}
 MSS = 100
 
 
-def join(packets: list[bytes], *, enabled: bool = True) -> list[bytes]:
-    coalescer = Coalescer(enabled=enabled)
+def join(packets: list[bytes], *, tcp: bool = True, udp: bool = True) -> list[bytes]:
+    coalescer = Coalescer(tcp=tcp, udp=udp)
     for packet in packets:
         coalescer.add(packet)
     frames = [b"".join(frame) for frame in coalescer.take()]
@@ -49,8 +49,9 @@ def uncut(frames: list[bytes]) -> list[bytes]:
         flags, kind, end, size, transport, place = VNET_HEADER.unpack_from(frame)
         packet = frame[VNET_HEADER.size :]
         if kind:
-            assert (flags, place) == (1, 16)
-            assert end == transport + (packet[transport + 12] >> 4 << 2)
+            tcp_end = transport + (packet[transport + 12] >> 4 << 2)
+            expected = (6, transport + 8) if kind == 5 else (16, tcp_end)
+            assert (flags, place, end) == (1, *expected)
             packets += list(SuperPacket(memoryview(packet), kind, size, transport))
         else:
             assert frame[: VNET_HEADER.size] == bytes(VNET_HEADER.size)
@@ -156,16 +157,42 @@ def test_numbers_wrap() -> None:
 
 def test_without_offload_nothing_is_joined() -> None:
     packets = stream(3)
-    assert join(packets, enabled=False) == [bytes(VNET_HEADER.size) + packet for packet in packets]
-    bare = Coalescer(enabled=False, header_length=0)
+    assert join(packets, tcp=False) == [bytes(VNET_HEADER.size) + packet for packet in packets]
+    bare = Coalescer(tcp=False, header_length=0)
     bare.add(packets[0])
     assert b"".join(bare.take()[0]) == packets[0]
 
 
-@pytest.mark.parametrize("packet", [tcp(b"x"), tcp(b"x", **IPV6)])
+@pytest.mark.parametrize("more", [{}, IPV6])
+@pytest.mark.parametrize("size", [1, 2, 33])
+def test_datagrams_become_one_frame(size: int, more: dict[str, Any]) -> None:
+    packets = [udp(bytes([n]) * size, identification=n, **more) for n in range(5)]
+    frames = join(packets)
+    assert len(frames) == 1
+    assert partial_checksum_is_right(frames[0])
+    assert uncut(frames) == packets
+    assert len(join(packets, udp=False)) == 5
+    assert len(join(packets, tcp=False)) == 5
+
+
+def test_a_shorter_datagram_is_the_last_and_a_longer_one_begins_anew() -> None:
+    sizes = [50, 50, 20, 20, 60, 50]
+    packets = [udp(bytes(size), identification=n) for n, size in enumerate(sizes)]
+    frames = join(packets)
+    assert [len(frame) - 38 for frame in frames] == [120, 20, 110]
+    # The kernel numbers the packets itself.
+    assert [packet[20:] for packet in uncut(frames)] == [packet[20:] for packet in packets]
+
+
+def test_the_kernel_takes_64_datagrams_in_a_frame() -> None:
+    packets = [udp(b"x", identification=n) for n in range(100)]
+    assert [len(frame) - 38 for frame in join(packets)] == [64, 36]
+
+
+@pytest.mark.parametrize("packet", [tcp(b"x"), tcp(b"x", **IPV6), udp(b"x"), udp(b"x", **IPV6)])
 def test_truncation_at_every_length(packet: bytes) -> None:
     for length in range(20 if packet[0] == 0x45 else 40, len(packet)):
-        assert tcp_header_end(packet[:length]) == 0
+        assert header_end(packet[:length]) == 0
 
 
 @given(

@@ -42,7 +42,13 @@ class Gateway:
     """The inbound side of a gateway with one SA, and a peer that sends on it."""
 
     def __init__(
-        self, algorithm: str = GCM, *, rows: bool = True, join: bool = True, **changes: Any
+        self,
+        algorithm: str = GCM,
+        *,
+        rows: bool = True,
+        tcp: bool = True,
+        udp: bool = True,
+        **changes: Any,
     ) -> None:
         self.tables = Tables(1400)
         self.device = FakeDevice()
@@ -52,7 +58,7 @@ class Gateway:
         self.sa = sa
         self.peer = OutboundSa(sa_spec(algorithm, esn=changes.get("esn", False)), 1400)
         self.inbound = Inbound(
-            self.tables, self.device, self.events, join=join, clock=lambda: 100.0
+            self.tables, self.device, self.events, tcp=tcp, udp=udp, clock=lambda: 100.0
         )
         if rows:
             self.inbound.row_opener = RowOpener()
@@ -198,16 +204,65 @@ def test_two_flows_in_turn_are_both_joined(rows: bool) -> None:
     assert len(gateway.device.written) == 2
 
 
-def test_datagrams_of_one_size_stay_apart(rows: bool) -> None:
-    gateway = Gateway(rows=rows)
-    packets = [udp(bytes([n]) * 50) for n in range(10)]
-    gateway.train(*map(gateway.sealed, packets))
-    assert gateway.packets == packets
+def datagrams(count: int, size: int = 50, **more: Any) -> list[bytes]:
+    return [udp(bytes([n]) * size, identification=n, **more) for n in range(count)]
+
+
+def test_datagrams_stay_apart_where_the_device_takes_no_trains(rows: bool) -> None:
+    gateway = Gateway(rows=rows, udp=False)
+    gateway.train(*map(gateway.sealed, datagrams(10)))
+    assert gateway.packets == datagrams(10)
     assert len(gateway.device.written) == 10
 
 
+@pytest.mark.parametrize("size", [1, 50, 51, 1200])
+@pytest.mark.parametrize("more", [{}, IPV6])
+def test_datagrams_of_one_flow_are_joined(more: dict[str, Any], size: int, rows: bool) -> None:
+    gateway = Gateway(rows=rows)
+    packets = datagrams(10, size, **more)
+    if size > 1:
+        packets.append(udp(b"end"[: size - 1], identification=10, **more))
+    gateway.train(*map(gateway.sealed, packets))
+    assert gateway.packets == packets
+    assert len(gateway.device.written) == 1
+
+
+def test_datagrams_of_several_flows(rows: bool) -> None:
+    gateway = Gateway(rows=rows)
+    one, other = datagrams(10), datagrams(10, ports=(1, 2))
+    mixed = [packet for pair in zip(one, other, strict=True) for packet in pair]
+    gateway.train(*map(gateway.sealed, [*one, *other]))
+    gateway.train(*map(gateway.sealed, mixed))
+    assert gateway.packets == one + other + one + other
+    assert len(gateway.device.written) == 4
+
+
+def test_datagrams_without_checksum_are_not_given_one(rows: bool) -> None:
+    gateway = Gateway(rows=rows)
+    packets = [packet[:26] + b"\0\0" + packet[28:] for packet in datagrams(8)]
+    gateway.train(*map(gateway.sealed, packets))
+    assert gateway.device.packets == packets
+
+
+def test_a_datagram_among_segments(rows: bool) -> None:
+    gateway = Gateway(rows=rows)
+    packets = stream(12)
+    packets[5] = udp(bytes(124), identification=5)
+    assert len(packets[5]) == len(packets[4])
+    gateway.train(*map(gateway.sealed, packets))
+    assert sorted(gateway.packets) == sorted(packets)
+
+
+@pytest.mark.parametrize("length", [8, 57, 59, 0xFFFF])
+def test_a_datagram_whose_length_lies_is_passed_on_as_it_is(length: int, rows: bool) -> None:
+    gateway = Gateway(rows=rows)
+    packets = [packet[:24] + struct.pack(">H", length) + packet[26:] for packet in datagrams(8)]
+    gateway.train(*map(gateway.sealed, packets))
+    assert gateway.device.packets == packets
+
+
 def test_without_offload_every_packet_is_written(rows: bool) -> None:
-    gateway = Gateway(rows=rows, join=False)
+    gateway = Gateway(rows=rows, tcp=False)
     packets = stream(10)
     gateway.train(*map(gateway.sealed, packets))
     assert gateway.device.packets == packets
@@ -414,7 +469,7 @@ def test_dummies_in_a_train(rows: bool) -> None:
 
 @pytest.mark.parametrize("packet", [udp(), udp(**IPV6), tcp(b"abc")])
 def test_padding_that_hides_the_length_is_taken_off(packet: bytes, rows: bool) -> None:
-    gateway = Gateway(rows=rows)
+    gateway = Gateway(rows=rows, udp=False)
     gateway.peer.padded_to = 700
     sealed = [gateway.sealed(packet) for _ in range(6)]
     gateway.train(*sealed)
@@ -516,7 +571,7 @@ def test_limits_are_reported(rows: bool) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 2),  # flow
+            st.integers(0, 3),  # flow; the last one is UDP
             st.sampled_from([100, 100, 100, 60]),
             st.sampled_from([ACK, ACK, ACK, ACK | PSH, ACK | FIN]),
             st.booleans(),  # lost
@@ -531,7 +586,7 @@ def test_rows_give_what_one_by_one_gives(
     sent: list[tuple[int, int, int, bool, bool]], random: Any
 ) -> None:
     fast, plain = Gateway(), Gateway(rows=False)
-    numbers = [1000, 2000, 3000]
+    numbers = [1000, 2000, 3000, 0]
     trains: list[list[tuple[bytes, bytes]]] = []
     for flow, size, flags, lost, damaged in sent:
         packet = tcp(
@@ -539,6 +594,8 @@ def test_rows_give_what_one_by_one_gives(
             source="10.9.0.1" if flow == 2 else LOCAL, fragment=0x4000,
             checksum=0x1234 if damaged and random.random() < 0.3 else None,
         )  # fmt: skip
+        if flow == 3:
+            packet = udp(bytes([size]) * (size + 24), ports=(flow, 80))
         numbers[flow] += size
         sealed = fast.sealed(packet)
         if lost and random.random() < 0.3:

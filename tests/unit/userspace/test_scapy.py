@@ -111,7 +111,7 @@ def test_we_open_what_scapy_seals(algorithm: str, kind: str, esn: bool) -> None:
     assert isinstance(sa, InboundSa)
     sa.window = ReplayWindow(64, extended=esn, highest=(3 << 32) + 5 if esn else 0)
     device = FakeDevice()
-    inbound = Inbound(tables, device, Recorder(), join=True)
+    inbound = Inbound(tables, device, Recorder(), tcp=True, udp=True)
     inbound.receive(bytes(sealed[ipsec.ESP]), 0, None)
     assert inbound.statistics.dropped == 0
     assert device.packets == [packet]
