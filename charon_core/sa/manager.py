@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from charon_core.bus.listener import Group, Level
 from charon_core.encoding.registry import ExchangeType
 from charon_core.sa.environment import TimerKind
+from charon_core.sa.farewells import Farewells
 from charon_core.sa.ike_sa import IkeSa
 from charon_core.sa.snapshot import snapshot_of
 from charon_core.sa.state import IkeState
@@ -109,6 +110,7 @@ class IkeSaManager:
             limit: IKE_SAs in total from which on new ones are refused, 0 for no limit.
         """
         self._env = env
+        self._farewells = Farewells()
         self.strangers = Strangers(env.clock)
         """Who is not authenticated yet; has a lock of its own."""
         self._spi_prefix = (spi_value << (32 - spi_bits)) & 0xFFFFFFFF if spi_bits else 0
@@ -187,6 +189,8 @@ class IkeSaManager:
         entry = self._by_spi.get(spi)
         if entry is None:
             if not _begins(header, spi):
+                for answer in self._farewells.answer(spi, packet.data, self._env.clock()):
+                    self._env.send(answer)
                 return False
             self.strangers.arrive(packet.source.host)
             return True
@@ -338,6 +342,9 @@ class IkeSaManager:
             self._leave_half_open(entry)
 
     def _destroy(self, ike: IkeSa) -> None:
+        request, answer = ike.tasks.last_answer()
+        if answer and ike.keying is not None:
+            self._farewells.keep(ike.own_spi, request, answer, self._env.clock())
         try:
             ike.destroy()
         finally:

@@ -16,11 +16,12 @@ from charon_core.sa.environment import TimerKind
 from charon_core.sa.state import Arrival, IkeState
 from charon_core.sa.tasks.table import CONTINUES, ESTABLISHED_ORDER, RESPONDER, SETUP_ORDER
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
-from charon_core.sa.wire import protect, send
+from charon_core.sa.wire import packets_of, protect, send
 
 if TYPE_CHECKING:
     from charon_core.encoding.header import Header
     from charon_core.encoding.message import Message
+    from charon_core.network.packet import Packet
     from charon_core.sa.environment import Cancellable
     from charon_core.sa.ike_sa import IkeSa
 
@@ -293,6 +294,10 @@ class TaskManager:
         self._response_to = hash(datagram)
         self._expected_id = message_id + 1
         send(ike, self._response)
+
+    def last_answer(self) -> tuple[int, tuple[Packet, ...]]:
+        """Return the hash of the request that was answered last, and what was sent."""
+        return self._response_to, packets_of(self._ike, self._response)
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -180,9 +180,14 @@ def _largest_message(ike: IkeSa) -> int:
     return ike.env.parameters.fragment_size - overhead - _NON_ESP_MARKER
 
 
+def packets_of(ike: IkeSa, datagrams: list[bytes]) -> tuple[Packet, ...]:
+    """Return datagrams as they go to where the peer is now."""
+    dscp = ike.ike_config.dscp if ike.ike_config is not None else 0
+    return tuple(Packet(ike.local, ike.remote, data, dscp) for data in datagrams)
+
+
 def send(ike: IkeSa, datagrams: list[bytes]) -> None:
     """Hand datagrams to the network."""
-    dscp = ike.ike_config.dscp if ike.ike_config is not None else 0
-    for data in datagrams:
-        ike.env.send(Packet(ike.local, ike.remote, data, dscp))
+    for packet in packets_of(ike, datagrams):
+        ike.env.send(packet)
     ike.last_outbound = ike.env.clock()

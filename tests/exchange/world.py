@@ -178,7 +178,12 @@ class Host:
     # -- what a test does ---------------------------------------------------------------------
 
     def receive(self, packet: Packet) -> None:
-        """Process a datagram, as the receiver and a worker would."""
+        """Take a datagram, as the receiver and a worker would."""
+        if self.manager.admit(packet, Header.parse(packet.data)):
+            self.work_off(packet)
+
+    def work_off(self, packet: Packet) -> None:
+        """Process a datagram that was admitted, as a worker would."""
         ProcessMessage(self.manager, packet, Header.parse(packet.data)).execute()
 
     def fire(self, timer: VirtualTimer) -> None:

@@ -276,7 +276,7 @@ def test_requests_for_new_ike_sas_count_while_they_wait() -> None:
     manager.dismiss(packet, header)
     assert manager.strangers.count("10.99.0.1") == 3
     for _ in range(3):
-        world.deliver(packet)
+        world.sun.work_off(packet)
     # One IKE_SA, and two repetitions.
     assert manager.strangers.count("10.99.0.1") == manager.count() == 1
 
@@ -331,7 +331,7 @@ def test_datagrams_of_one_ike_sa_that_wait_are_bounded(monkeypatch: pytest.Monke
     assert [manager.admit(packet, header) for _ in range(5)] == [True, True, True, False, False]
     manager.dismiss(packet, header)
     assert manager.admit(packet, header)
-    world.run()
+    world.sun.work_off(packet)
     assert manager.admit(packet, header)
 
 
