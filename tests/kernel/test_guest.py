@@ -1,15 +1,27 @@
-"""Boots a Debian kernel and runs the tests of ``guest`` on it, one boot for each file."""
+"""Boots a Debian kernel and runs the tests of ``guest`` on it, one boot for related files."""
 
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.qemu import GuestTimeoutError, GuestUnavailableError, run_in_guest, skip_reason
 
-GUEST_TESTS = sorted((Path(__file__).parent / "guest").glob("test_*.py"))
+FOLDER = Path(__file__).parent / "guest"
+
+
+def subject(path: Path) -> str:
+    """What a file is about: the first word of its name. Such files share a guest."""
+    return path.stem.removeprefix("test_").partition("_")[0]
+
+
+GUEST_TESTS = [
+    pytest.param(list(paths), id=name)
+    for name, paths in groupby(sorted(FOLDER.glob("test_*.py")), subject)
+]
 
 pytestmark = [pytest.mark.qemu, pytest.mark.timeout(450)]
 
@@ -20,13 +32,15 @@ def needs_guest() -> None:
         pytest.skip(reason)
 
 
-@pytest.mark.parametrize("path", GUEST_TESTS, ids=lambda path: path.stem.removeprefix("test_"))
-def test_in_guest(path: Path) -> None:
+@pytest.mark.parametrize("paths", GUEST_TESTS)
+def test_in_guest(paths: list[Path]) -> None:
     needs_guest()
-    # Nothing that a test in the guest does not need: emulated processors are slow.
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
+    # Nothing that a test in the guest does not need: emulated processors are slow, and loading
+    # Hypothesis, as all other tests do, takes as long as booting.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-p", "pytest_timeout", "--confcutdir", str(FOLDER), *map(str, paths)]
     try:
-        result = run_in_guest(command, timeout=300)
+        result = run_in_guest(command, timeout=300, env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
     except GuestUnavailableError as error:
         pytest.skip(str(error))
     print(f"booted in {result.boot_seconds:.1f} s, all in {result.seconds:.1f} s")
