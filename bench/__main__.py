@@ -1,4 +1,4 @@
-"""All measurements: `python -m bench`, or with names of variants, `--count N`, `--start-up`."""
+"""What handshakes and start-up cost: `python -m bench`, with `--count N` and names of variants."""
 
 from __future__ import annotations
 

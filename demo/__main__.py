@@ -19,6 +19,9 @@ from demo.sequence import draw, steps_of
 from demo.world import Host, Missing, check_tun, connect, enter_own_world
 
 _SECONDS: Final = 3.0
+_WIDEST: Final = 110
+_STAMP: Final = 12
+"""Columns in front of the chart."""
 _SHOWN_LOG_LINES: Final = 20
 _COUNTER: Final = re.compile(r"(\d+) bytes_([io])(?: \((\d+) pkts?)?")
 _SECRETS: Final = '@moon.example.org @sun.example.org : PSK "correct horse battery staple"\n'
@@ -97,9 +100,8 @@ def _run(moon: Gateway, sun: Gateway) -> int:
 
     _title("Handshake", "charon-stroke up net-net, at moon")
     _, output = moon.stroke("up", "net-net")
-    lines = draw(
-        "moon", "sun", [*steps_of("moon", moon.records()), *steps_of("sun", sun.records())]
-    )
+    steps = [*steps_of("moon", moon.records()), *steps_of("sun", sun.records())]
+    lines = draw("moon", "sun", steps, width=min(console.width, _WIDEST) - _STAMP)
     console.print("\n".join(lines), markup=False, no_wrap=True)
     result = output.strip().splitlines()[-1:] or ["(no answer)"]
     console.print(f"  {result[0]}", markup=False, style="bold")

@@ -50,7 +50,7 @@ def steps_of(side: str, records: Iterable[dict[str, Any]]) -> Iterator[Step]:
         yield Step(since, side, message, tuple(sizes), port)
 
 
-def draw(left: str, right: str, steps: Iterable[Step], width: int = 76) -> list[str]:
+def draw(left: str, right: str, steps: Iterable[Step], width: int = 68) -> list[str]:
     """Return the lines of a sequence chart with the two sides as its edges."""
     ordered = sorted(steps)
     if not ordered:

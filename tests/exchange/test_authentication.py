@@ -157,6 +157,19 @@ def test_a_loose_identity_has_to_be_confirmed_by_the_certificate(name: str, acce
     assert outcome == [accepted], world.moon.recorder.alerts
 
 
+def test_a_shared_secret_proves_no_membership_in_groups() -> None:
+    world = World()
+    share_secret(world.moon)
+    share_secret(world.sun)
+    connection(world, world.sun, remote=auth(MOON, groups=("staff",)))
+    outcome: list[bool] = []
+    world.moon.initiate(connection(world, world.moon), outcome=outcome)
+    world.run()
+    assert outcome == [False]
+    assert any("rightgroups" in text for text in world.sun.recorder.alerts)
+    world.assert_nothing_left()
+
+
 # -- certificates -----------------------------------------------------------------------------
 
 

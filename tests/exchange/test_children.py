@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from charon_core.config.child import ChildMode, Mark
+from charon_core.config.keywords import parse_proposals
 from charon_core.config.traffic_selector import TrafficSelector
 from charon_core.encoding.message import open_message, seal_message
 from charon_core.encoding.payloads import SecurityAssociation, TrafficSelectorsInitiator
+from charon_core.encoding.registry import ProtocolId
 from tests.exchange.world import World, child, connection, establish, share_secret, tunnel
 
 
@@ -261,3 +264,34 @@ def establish_pending(world: World) -> None:
 
 def selectors_of(*texts: str):
     return tuple(TrafficSelector.parse(text).to_wire() for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"mode": ChildMode.TRANSPORT}, "TRANSPORT mode"),
+        ({"mark_out": Mark(0xFFFFFFFF)}, "unique marks"),
+        ({"mark_in": Mark(0xFFFFFFFE)}, "unique marks"),
+        ({"proposals": parse_proposals("sha256!", ProtocolId.AH)}, "AH"),
+    ],
+)
+@pytest.mark.parametrize("role", ["initiator", "responder"])
+def test_what_cannot_be_negotiated_is_refused_and_the_ike_sa_lives(
+    settings: dict[str, object], reason: str, role: str
+) -> None:
+    world = World()
+    share_secret(world.moon)
+    share_secret(world.sun)
+    mine, theirs = (settings, {}) if role == "initiator" else ({}, settings)
+    remote = child(local=("10.2.0.0/16",), remote=("10.1.0.0/16",))
+    connection(world, world.sun, children=(replace(remote, **theirs),))
+    peer = connection(world, world.moon, children=(replace(child(), **mine),))
+    outcome: list[bool] = []
+    world.moon.initiate(peer, outcome=outcome)
+    world.run()
+    assert outcome == [False]
+    assert world.moon.states == world.sun.states == ["ESTABLISHED"]
+    assert not world.moon.backend.states
+    assert not world.sun.backend.states
+    if role == "initiator":
+        assert world.moon.recorder.said(reason)

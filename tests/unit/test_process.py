@@ -61,12 +61,12 @@ def test_the_lock_is_held_once_and_its_file_is_not_for_all(tmp_path: Path) -> No
     again.release()
 
 
-@pytest.mark.parametrize("name", ["charon.pid", f".charon.pid.{os.getpid()}"])
+@pytest.mark.parametrize("name", ["charon.pid", ".charon.pid.{}"])
 @pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
 def test_the_pid_file_does_not_follow_links(
     tmp_path: Path, precious: Path, name: str, link: str
 ) -> None:
-    getattr(tmp_path / name, link)(precious)
+    getattr(tmp_path / name.format(os.getpid()), link)(precious)
     file = PidFile(tmp_path / "charon.pid")
     file.write()
     assert (tmp_path / "charon.pid").read_text() == f"{os.getpid()}\n"

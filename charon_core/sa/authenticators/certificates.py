@@ -52,7 +52,7 @@ def add_requests(ike: IkeSa, expected: AuthConfig, out: Outgoing) -> None:
 def add_requests_of_candidates(ike: IkeSa, out: Outgoing) -> None:
     """Ask the initiator, before it is known who it is, in the IKE_SA_INIT response.
 
-    Nothing is asked for where every connection at these addresses has a secret.
+    Whoever it is may need to know; one that has a secret passes the request over.
     """
     if ike.ike_config is None or not ike.ike_config.send_certreq:
         return

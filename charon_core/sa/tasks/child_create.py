@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from charon_core.bus.listener import Group, Level
+from charon_core.config.child import MARK_UNIQUE, MARK_UNIQUE_DIRECTION, ChildMode
 from charon_core.encoding.payloads import Notify
-from charon_core.encoding.registry import NotifyType
+from charon_core.encoding.registry import NotifyType, ProtocolId
 from charon_core.kernel.interface import KernelError
 from charon_core.sa.child_sa import ChildSa
 from charon_core.sa.reports import publish_child_keys
@@ -107,6 +108,22 @@ class ChildCreate(WatchedTask):
         if child is not None:
             child.destroy()
         super().abort()
+
+
+def obstacle(config: ChildConfig) -> str:
+    """Return why this daemon cannot negotiate a CHILD_SA of a configuration; empty if it can."""
+    if config.mode is not ChildMode.TUNNEL:
+        return f"it is configured for {config.mode.value} mode, expected TUNNEL"
+    if config.protocol != ProtocolId.ESP:
+        return "it is configured for AH, expected ESP"
+    if any(
+        mark is not None and mark.value in _UNIQUE for mark in (config.mark_in, config.mark_out)
+    ):
+        return "it is configured for unique marks, expected fixed ones or none"
+    return ""
+
+
+_UNIQUE: Final = frozenset({MARK_UNIQUE, MARK_UNIQUE_DIRECTION})
 
 
 def add_notifies(out: Outgoing) -> None:

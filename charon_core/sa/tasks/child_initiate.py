@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
-from charon_core.config.child import ChildMode
 from charon_core.config.proposal import Proposal, explain_mismatch, select
 from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.key_exchange import generate
@@ -34,6 +33,7 @@ from charon_core.sa.tasks.child_create import (
     ChildCreate,
     add_notifies,
     is_usable_spi,
+    obstacle,
 )
 from charon_core.sa.tasks.child_delete import ChildAbandon
 from charon_core.sa.tasks.task import Outcome, Outgoing
@@ -105,12 +105,11 @@ class ChildInitiate(ChildCreate):
         if exchange == ExchangeType.IKE_SA_INIT or self._child is not None:
             return Outcome.MORE
         config = self._config
-        if config.mode is not ChildMode.TUNNEL:
+        problem = obstacle(config)
+        if problem:
             ike.log(
-                Group.CFG, Level.CONTROL,
-                "CHILD_SA '%s' is configured for %s mode, expected TUNNEL: this daemon cannot "
-                "negotiate another mode", config.name, config.mode.value,
-            )  # fmt: skip
+                Group.CFG, Level.CONTROL, "cannot establish CHILD_SA '%s': %s", config.name, problem
+            )
             self.finish(False)
             return Outcome.DONE
         child = self._make_child(config)

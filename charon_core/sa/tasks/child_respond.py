@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
-from charon_core.config.child import ChildMode
 from charon_core.config.proposal import Proposal, explain_mismatch, select
 from charon_core.config.traffic_selector import narrow
 from charon_core.crypto.errors import CryptoError
@@ -28,6 +27,7 @@ from charon_core.sa.tasks.child_create import (
     ChildCreate,
     add_notifies,
     is_usable_spi,
+    obstacle,
 )
 from charon_core.sa.tasks.task import Outcome, Outgoing
 
@@ -168,11 +168,11 @@ class ChildRespond(ChildCreate):
     def _find_config(
         self, local: list[TrafficSelector], remote: list[TrafficSelector]
     ) -> ChildConfig | None:
-        """Find the configuration that fits the selectors best, and narrow them (RFC 7296 2.9)."""
+        """Find the first configuration that fits the selectors, and narrow them (RFC 7296 2.9)."""
         ike = self.ike
         configs = ike.peer_config.children if ike.peer_config is not None else ()
         for config in configs:
-            if config.mode is not ChildMode.TUNNEL:
+            if obstacle(config):
                 continue
             ours = narrow(resolve(config.local_ts, ike.local.host), local)
             theirs = narrow(resolve(config.remote_ts, ike.remote.host), remote)

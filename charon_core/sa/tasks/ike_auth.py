@@ -279,6 +279,11 @@ class IkeAuth(Task):
                 f"the peer uses {used.value} authentication, expected is "
                 f"{expected.auth_class.value} authentication; compare leftauth and rightauth"
             )
+        if by_secret and expected.groups:
+            raise AuthenticationError(
+                f"it has to be in one of the groups {', '.join(expected.groups)}, which a shared "
+                "secret cannot prove; remove rightgroups"
+            )
         if by_secret:
             psk.verify(proof, auth)
             how = "pre-shared key"
