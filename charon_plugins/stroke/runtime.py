@@ -113,7 +113,7 @@ class Runtime:
         from charon_plugins.stroke.server.channel import Channel
         from charon_plugins.stroke.wire.message import decode
 
-        channel = Channel(connection)
+        channel = Channel(connection, deliver=self._listener.deliver)
         try:
             message = decode(data)
         except ParseError as error:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a client may keep us waiting by not reading, over the whole of a request.
 WRITE_PATIENCE: Final = 10.0
+#: Octets that are kept for a client that does not read yet, before anybody waits for it.
+MAX_UNREAD: Final = 4 << 20
 #: Seconds that a person has for answering a prompt.
 PROMPT_PATIENCE: Final = 120.0
 #: Longest answer to a prompt, its newline included.
@@ -30,12 +32,26 @@ class Channel:
         self,
         connection: socket.socket,
         *,
+        deliver: Callable[[socket.socket, bytes], None] | None = None,
         write_patience: float = WRITE_PATIENCE,
         prompt_patience: float = PROMPT_PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Take a connection.
+
+        Args:
+            connection: of the client.
+            deliver: takes the connection over at the end, with what the client has not read yet,
+                so that a person who pages through a long status keeps no worker waiting; ``None``
+                to wait for the client instead.
+            write_patience: seconds that the client may keep us waiting.
+            prompt_patience: seconds that a person has for an answer.
+            clock: monotonic seconds.
+        """
         connection.setblocking(False)
         self._connection = connection
+        self._deliver = deliver
+        self._unread = bytearray()
         self._clock = clock
         self._patience = write_patience
         self._prompt_patience = prompt_patience
@@ -55,15 +71,8 @@ class Channel:
         """
         if "\0" in text:
             text = text.replace("\0", "")
-        view = memoryview(text.encode("utf-8", "surrogateescape"))
-        while view and not self._is_lost:
-            try:
-                view = view[self._connection.send(view) :]
-            except BlockingIOError:
-                self._wait_for_reader()
-            except OSError:
-                self._is_lost = True
-        return not self._is_lost
+        self._unread += text.encode("utf-8", "surrogateescape")
+        return self._send(MAX_UNREAD if self._deliver is not None else 0)
 
     def write_line(self, text: str) -> bool:
         """Send text and a newline."""
@@ -94,7 +103,7 @@ class Channel:
             The answer, or ``None`` if there is none: the client is gone or nobody answers in time.
         """
         # In one write: clients see a prompt only at the end of what one read returns.
-        if not self.write(f"{text}{prompt}:\n"):
+        if not self.write(f"{text}{prompt}:\n") or not self._send(0):
             return None
         deadline = self._clock() + self._prompt_patience
         answer = bytearray()
@@ -125,9 +134,26 @@ class Channel:
             return
 
     def close(self) -> None:
-        """Close the connection, which ends the command for the client."""
+        """Close the connection, which ends the command for the client once it has read all."""
+        unread, self._unread = bytes(self._unread), bytearray()
+        if unread and not self._is_lost and self._deliver is not None:
+            self._deliver(self._connection, unread)
+        else:
+            self._connection.close()
         self._is_lost = True
-        self._connection.close()
+
+    def _send(self, keep: int) -> bool:
+        """Send until no more than `keep` octets are left; False if the client is lost."""
+        while self._unread and not self._is_lost:
+            try:
+                del self._unread[: self._connection.send(self._unread)]
+            except BlockingIOError:
+                if len(self._unread) <= keep:
+                    break
+                self._wait_for_reader()
+            except OSError:
+                self._is_lost = True
+        return not self._is_lost
 
     def _wait_for_reader(self) -> None:
         start = self._clock()

@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from charon_plugins.stroke.server.courier import Courier
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -80,6 +82,11 @@ class Listener:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._courier = Courier(self._selector, self.wake, report, clock)
+
+    def deliver(self, connection: socket.socket, rest: bytes) -> None:
+        """Send the rest of a reply as its client reads it, and let the client go then."""
+        self._courier.take(connection, rest)
 
     def open(self) -> None:
         """Create the socket.
@@ -115,6 +122,9 @@ class Listener:
                 self._wake_reader.recv(64)
             elif (pending := self._pending.get(key.fd)) is not None:
                 self._read(pending)
+            else:
+                self._courier.serve(key.fd)
+        self._courier.collect()
         now = self._clock()
         for pending in [p for p in self._pending.values() if p.deadline <= now]:
             self._drop(pending, f"sent no complete request within {READ_PATIENCE:g} s")
@@ -137,6 +147,7 @@ class Listener:
         for pending in list(self._pending.values()):
             pending.connection.close()
         self._pending.clear()
+        self._courier.close()
         self._selector.close()
         self._wake_reader.close()
         self._wake_writer.close()
@@ -167,9 +178,11 @@ class Listener:
         )
 
     def _time_left(self) -> float | None:
-        if not self._pending:
-            return None
-        return max(0.0, min(p.deadline for p in self._pending.values()) - self._clock())
+        deadlines = [pending.deadline for pending in self._pending.values()]
+        delivery = self._courier.next_deadline()
+        if delivery is not None:
+            deadlines.append(delivery)
+        return max(0.0, min(deadlines) - self._clock()) if deadlines else None
 
     def _accept(self) -> None:
         if self._listener is None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charon_core.bus.listener import Level
-from charon_plugins.stroke.server import channel, listener
+from charon_plugins.stroke.server import channel, courier, listener
 from charon_plugins.stroke.server.channel import Channel
 from charon_plugins.stroke.server.dispatcher import Dispatcher
 from charon_plugins.stroke.server.listener import Listener, SocketInUseError
@@ -219,6 +219,141 @@ def test_slow_client_gets_everything(pair: tuple[socket.socket, socket.socket]) 
     reply.close()
     reader.join()
     assert got.decode().splitlines() == [f"line {number}" for number in range(20_000)]
+
+
+# -- clients that read later --
+
+LONG = "".join(f"line {number}\n" for number in range(50_000))
+
+
+def test_a_client_that_does_not_read_keeps_no_worker_waiting(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    handed: list[tuple[socket.socket, bytes]] = []
+    reply = Channel(pair[0], deliver=lambda *rest: handed.append(rest), write_patience=0.0)
+    assert reply.write(LONG)
+    reply.close()
+    ((connection, rest),) = handed
+    assert connection is pair[0]
+    got = bytearray()
+    pair[1].setblocking(False)
+    while len(got) < len(LONG) - len(rest):
+        got += pair[1].recv(65536)
+    assert (got + rest).decode() == LONG
+    assert not reply.write("x")
+
+
+def test_what_is_kept_for_a_client_is_bounded(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "MAX_UNREAD", 100_000)
+    handed: list[object] = []
+    reply = Channel(pair[0], deliver=lambda *rest: handed.append(rest), write_patience=0.05)
+    assert reply.write("x" * 90_000)
+    assert not reply.write("x" * 90_000)
+    reply.close()
+    assert handed == []
+    assert pair[0].fileno() == -1
+
+
+class Deliveries:
+    """A listener whose requests all get the same long reply, turned by hand."""
+
+    def __init__(self, path: Path) -> None:
+        self.now = 0.0
+        self.lines: list[str] = []
+        self.path = path
+        self.listener = Listener(path, self._reply, self.lines.append, clock=lambda: self.now)
+        self.listener.open()
+
+    def _reply(self, _: bytes, connection: socket.socket) -> None:
+        reply = Channel(connection, deliver=self.listener.deliver)
+        reply.write(LONG)
+        reply.close()
+
+    def ask(self) -> socket.socket:
+        """Connect and ask; the reply is on its way then, and nothing of it read."""
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(self.path))
+        client.sendall(encode(STATUS))
+        client.setblocking(False)
+        before = len(self.listener._courier)
+        while len(self.listener._courier) == before:
+            self.listener.turn()
+        return client
+
+    def read(self, client: socket.socket) -> str:
+        got = bytearray()
+        while True:
+            try:
+                chunk = client.recv(65536)
+            except BlockingIOError:
+                self.listener.turn()
+                continue
+            if not chunk:
+                client.close()
+                return got.decode()
+            got += chunk
+
+
+@pytest.fixture
+def deliveries(tmp_path: Path) -> Iterator[Deliveries]:
+    made = Deliveries(tmp_path / "ctl")
+    yield made
+    made.listener.close()
+
+
+def test_the_rest_of_a_reply_comes_when_the_client_reads(deliveries: Deliveries) -> None:
+    clients = [deliveries.ask() for _ in range(5)]
+    for client in clients:
+        assert deliveries.read(client) == LONG
+    assert len(deliveries.listener._courier) == 0
+    assert deliveries.lines == []
+
+
+def test_clients_that_go_without_reading_leave_nothing(deliveries: Deliveries) -> None:
+    client = deliveries.ask()
+    client.close()
+    deliveries.listener.turn()
+    assert len(deliveries.listener._courier) == 0
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_DELIVERIES", 2), ("MAX_OCTETS", 700_000)])
+def test_the_oldest_of_many_that_do_not_read_is_dropped(
+    deliveries: Deliveries, limit: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, limit, value)
+    clients = [deliveries.ask()]
+    for _ in range(2):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(deliveries.path))
+        client.sendall(encode(STATUS))
+        client.setblocking(False)
+        clients.append(client)
+    while not deliveries.lines:
+        deliveries.listener.turn()
+    assert "too many clients do not read" in deliveries.lines[0]
+    assert deliveries.read(clients[-1]) == LONG
+    assert len(deliveries.read(clients[0])) < len(LONG)
+    clients[1].close()
+
+
+def test_nobody_is_delivered_to_for_ever(deliveries: Deliveries) -> None:
+    client = deliveries.ask()
+    deliveries.now += courier.PATIENCE
+    deliveries.listener.turn()
+    assert "has read nothing" in deliveries.lines[0]
+    assert len(deliveries.read(client)) < len(LONG)
+
+
+def test_deliveries_end_with_the_daemon(deliveries: Deliveries) -> None:
+    client = deliveries.ask()
+    deliveries.listener.close()
+    ours, theirs = socket.socketpair()
+    deliveries.listener.deliver(ours, b"too late")
+    assert theirs.recv(1) == b""
+    theirs.close()
+    client.close()
 
 
 def test_nul_is_never_sent(pair: tuple[socket.socket, socket.socket]) -> None:
