@@ -11,6 +11,7 @@ import pytest
 
 from charon_core.bus.events import IkeUp
 from charon_core.config.identification import Identification
+from charon_core.config.peer import AuthClass
 from charon_core.encoding.message import Message, seal_message
 from charon_core.encoding.payloads import Delete, KeyExchange, Notify
 from charon_core.encoding.registry import ExchangeType, HashId, NotifyType, ProtocolId
@@ -115,6 +116,35 @@ def claim(monkeypatch: pytest.MonkeyPatch, identity: Identification) -> None:
         return identity if task.ike.is_initiator else original(task, *arguments)
 
     monkeypatch.setattr(IkeAuth, "_own_identity", own_identity)
+
+
+@pytest.mark.parametrize(
+    "demand",
+    [
+        {"ca": Identification.parse("CN=root")},
+        {"certificates": (b"pinned",)},
+        {"public_keys": (b"pinned",)},
+        {"cert_policies": ("1.2.3",)},
+        {"groups": ("sales",)},
+    ],
+    ids=str,
+)
+def test_a_secret_does_not_meet_demands_on_certificates(demand: dict[str, object]) -> None:
+    """With `rightauth=any` a peer could choose the method that nobody has restricted."""
+    world = World()
+    for host in (world.moon, world.sun):
+        share_secret(host)
+    free = auth("moon.example.org", AuthClass.ANY, **demand)
+    connection(world, world.sun, remote=free)
+    assert not attempt(world, connection(world, world.moon))
+
+
+def test_any_method_without_demands_takes_a_secret() -> None:
+    world = World()
+    for host in (world.moon, world.sun):
+        share_secret(host)
+    connection(world, world.sun, remote=auth("moon.example.org", AuthClass.ANY))
+    assert attempt(world, connection(world, world.moon))
 
 
 # -- which connection it is -------------------------------------------------------------------

@@ -284,6 +284,8 @@ class IkeAuth(Task):
                 f"it has to be in one of the groups {', '.join(expected.groups)}, which a shared "
                 "secret cannot prove; remove rightgroups"
             )
+        if by_secret and expected.auth_class is AuthClass.ANY:
+            _check_no_key_demanded(expected)
         if by_secret:
             psk.verify(proof, auth)
             how = "pre-shared key"
@@ -291,6 +293,26 @@ class IkeAuth(Task):
             how = pubkey.verify(proof, auth, expected, certificates.presented(ike, message))
         ike.log(
             Group.IKE, Level.CONTROL, "authentication of '%s' with %s successful", identity, how
+        )
+
+
+def _check_no_key_demanded(expected: AuthConfig) -> None:
+    """Refuse a secret where any method is allowed, but with demands that only a key can meet.
+
+    Raises:
+        AuthenticationError: There are such demands.
+    """
+    demands = {
+        "rightcert": expected.certificates,
+        "rightsigkey": expected.public_keys,
+        "rightca": expected.ca,
+        "rightcertpolicy": expected.cert_policies,
+    }
+    names = [name for name, demand in demands.items() if demand]
+    if names:
+        raise AuthenticationError(
+            f"the peer uses a shared secret, which cannot meet {', '.join(names)}; set "
+            "rightauth=psk and remove them, or have the peer use its key"
         )
 
 
