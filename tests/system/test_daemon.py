@@ -202,6 +202,8 @@ def test_signals_blocked_by_starter_are_unblocked(tmp_path: Path) -> None:
 
     with Daemon(tmp_path, preexec_fn=as_starter_does) as daemon:
         daemon.wait_ready()
+        # While threads are made, the C library blocks everything for a moment.
+        daemon.wait_log("ready after")
         status = Path(f"/proc/{daemon.process.pid}/status").read_text()
         mask = int(
             next(v for k, _, v in (x.partition(":") for x in status.split("\n")) if k == "SigBlk"),
