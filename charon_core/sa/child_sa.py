@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING
 
 from charon_core.bus.alert import AlertKind
-from charon_core.bus.events import ChildDown, ChildStateChanged, ChildUp
+from charon_core.bus.events import ChildDown, ChildRekeyed, ChildStateChanged, ChildUp
 from charon_core.bus.listener import Group, Level
 from charon_core.bus.refs import ChildRef
-from charon_core.config.child import ChildMode
-from charon_core.crypto.secret import Secret
-from charon_core.encoding.registry import EsnId, ProtocolId, TransformType
+from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import (
-    Encapsulation,
     IpsecProtocol,
     KernelError,
     PolicyDirection,
-    PolicySpec,
-    PolicyTemplate,
     SaId,
     SaNotFound,
-    SaSpec,
     SaUsage,
 )
+from charon_core.sa.child_specs import SoftLimits, encapsulation, policies, sa_spec
 from charon_core.sa.state import ChildState
 from charon_core.sa.usage import with_last_use
 
@@ -36,6 +31,7 @@ if TYPE_CHECKING:
     from charon_core.config.proposal import Proposal
     from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.crypto.key_derivation import ChildKeys
+    from charon_core.kernel.interface import PolicySpec, SaSpec
     from charon_core.network.packet import Endpoint
     from charon_core.sa.environment import Environment
 
@@ -45,7 +41,9 @@ _PROTOCOLS = {ProtocolId.ESP: IpsecProtocol.ESP, ProtocolId.AH: IpsecProtocol.AH
 class ChildSa:
     """A pair of IPsec SAs, one in each direction, and the policies that use them.
 
-    An install that fails leaves nothing behind; so does `destroy`, from every state.
+    An install that fails leaves nothing behind; so does `destroy`, from every state. While a
+    CHILD_SA replaces another one, its two directions lead lives of their own, so that no packet
+    is lost: the inbound SA comes first and goes last.
     """
 
     __slots__ = (
@@ -55,6 +53,8 @@ class ChildSa:
         "_kernel_in",
         "_kernel_out",
         "_owner",
+        "_waiting_out",
+        "announced",
         "config",
         "encapsulated",
         "established_at",
@@ -70,6 +70,7 @@ class ChildSa:
         "remote_ts",
         "reqid",
         "state",
+        "successor",
         "unique_id",
     )
 
@@ -88,6 +89,11 @@ class ChildSa:
         self._kernel_in = False
         self._kernel_out = False
         self._has_policies = False
+        self._waiting_out: SaSpec | None = None
+        self.announced = False
+        """Whether listeners know it as up: they are told of its end then."""
+        self.successor: ChildSa | None = None
+        """The CHILD_SA that takes its place, once rekeying has made one."""
         self.config = config
         self.unique_id = next(env.child_ids)
         self.state = ChildState.CREATED
@@ -141,8 +147,9 @@ class ChildSa:
         remote_spi: int,
         local_ts: tuple[TrafficSelector, ...],
         remote_ts: tuple[TrafficSelector, ...],
+        inbound_only: bool = False,
     ) -> None:
-        """Install both SAs and the policies.
+        """Install the SAs and the policies.
 
         Args:
             keys: As derived from the exchange that creates this CHILD_SA.
@@ -151,6 +158,8 @@ class ChildSa:
             remote_spi: The peer's inbound SPI.
             local_ts: What was agreed on for our side.
             remote_ts: What was agreed on for the peer's side.
+            inbound_only: The peer may not be ready to receive yet: leave the outbound SA to
+                `install_outbound`.
 
         Raises:
             KernelError: The kernel refused; nothing is left behind.
@@ -159,7 +168,8 @@ class ChildSa:
         self.remote_spi = remote_spi
         self.local_ts = local_ts
         self.remote_ts = remote_ts
-        self._set_state(ChildState.INSTALLING)
+        self.set_state(ChildState.INSTALLING)
+        limits = SoftLimits.draw(self.config, self._env.random)
         try:
             self.reqid = self._env.kernel.acquire_reqid(
                 local_ts,
@@ -168,25 +178,54 @@ class ChildSa:
                 mark_in=self.config.mark_in,
                 mark_out=self.config.mark_out,
             )
-            self._install_sas(keys, we_initiated=we_initiated)
+            self._install_sas(keys, limits, we_initiated=we_initiated)
+            if not inbound_only:
+                self._install_waiting()
             self._install_policies()
         except KernelError as error:
             self._release()
-            self._env.bus.alert(
-                AlertKind.KERNEL_FAILURE,
-                f"unable to install CHILD_SA {self}: {error}",
-                sa=self._owner,
-                child=self.config.name,
-                operation=error.operation,
-            )
+            self._report(error)
             raise
         self.established_at = self._env.clock()
-        self._set_state(ChildState.INSTALLED)
+        if limits.seconds:
+            self.rekey_at = self.established_at + limits.seconds
+        if self.config.life_time:
+            self.expires_at = self.established_at + self.config.life_time
+        self.set_state(ChildState.INSTALLED)
+
+    def install_outbound(self) -> bool:
+        """Send through this CHILD_SA from now on, if it does not yet; False if it cannot."""
+        try:
+            self._install_waiting()
+        except KernelError as error:
+            self._report(error)
+            return False
+        return True
+
+    def _install_waiting(self) -> None:
+        spec, self._waiting_out = self._waiting_out, None
+        if spec is not None:
+            self._env.kernel.add_sa(spec)
+            self._kernel_out = True
+
+    def _report(self, error: KernelError) -> None:
+        self._env.bus.alert(
+            AlertKind.KERNEL_FAILURE,
+            f"unable to install CHILD_SA {self}: {error}",
+            sa=self._owner,
+            child=self.config.name,
+            operation=error.operation,
+        )
 
     def announce(self) -> None:
         """Tell listeners and the log that traffic can flow."""
-        bus = self._env.bus
-        bus.log(
+        self.announced = True
+        self.log_established()
+        self._env.bus.publish(ChildUp(self._owner, self.ref))
+
+    def log_established(self) -> None:
+        """Log that the CHILD_SA is there."""
+        self._env.bus.log(
             Group.IKE,
             Level.AUDIT,
             "CHILD_SA %s established with SPIs %08x_i %08x_o and TS %s",
@@ -195,7 +234,6 @@ class ChildSa:
             self.remote_spi,
             self.selectors_text(),
         )
-        bus.publish(ChildUp(self._owner, self.ref))
 
     def selectors_text(self) -> str:
         """Return both sides' selectors as status output shows them."""
@@ -205,23 +243,42 @@ class ChildSa:
 
     def usage(self) -> tuple[SaUsage, SaUsage]:
         """Return the counters of the inbound and of the outbound SA."""
-        if self.state is not ChildState.INSTALLED:
-            return SaUsage(), SaUsage()
+        if not self.state.is_in_kernel:
+            return _NO_USAGE
         kernel = self._env.kernel
+        inbound = outbound = SaUsage()
         try:
-            inbound = kernel.query_sa(self._inbound_id)
-            outbound = kernel.query_sa(self._outbound_id)
+            inbound = with_last_use(
+                kernel, kernel.query_sa(self._inbound_id), self._installed_policies(outward=False)
+            )
+            if self._kernel_out:
+                outbound = with_last_use(
+                    kernel,
+                    kernel.query_sa(self._outbound_id),
+                    self._installed_policies(outward=True),
+                )
         except KernelError as error:
             self._tell("no counters of CHILD_SA %s: %s", error)
-            return SaUsage(), SaUsage()
-        return (
-            with_last_use(kernel, inbound, self._installed_policies(outward=False)),
-            with_last_use(kernel, outbound, self._installed_policies(outward=True)),
-        )
+        return inbound, outbound
 
-    def begin_delete(self) -> None:
-        """Mark that a delete for this CHILD_SA is under way."""
-        self._set_state(ChildState.DELETING)
+    # -- rekeying -----------------------------------------------------------------------------
+
+    def hand_over(self) -> None:
+        """Let the successor send in this one's place; what is under way still arrives here."""
+        new = self.successor
+        if new is None or not self._kernel_out:
+            return
+        if new.install_outbound():
+            self._remove_outbound()
+        if self.announced:
+            self.announced, new.announced = False, True
+            self._env.bus.publish(ChildRekeyed(self._owner, self.ref, new.ref))
+
+    def linger(self) -> None:
+        """Keep the inbound SA alone, for packets that the peer sent before it was deleted."""
+        self._remove_policies()
+        self._remove_outbound()
+        self.set_state(ChildState.DELETED)
 
     def log_closing(self) -> None:
         """Log that the CHILD_SA goes, with what it carried."""
@@ -240,11 +297,11 @@ class ChildSa:
 
     def destroy(self, reason: str = "") -> None:
         """Take everything out of the kernel and tell listeners."""
-        was_up = self.state in (ChildState.INSTALLED, ChildState.DELETING)
-        inbound, outbound = self.usage() if self.state is ChildState.INSTALLED else _NO_USAGE
+        inbound, outbound = self.usage() if self.announced else _NO_USAGE
         self._release()
-        self._set_state(ChildState.DESTROYING)
-        if was_up:
+        self.set_state(ChildState.DESTROYING)
+        if self.announced:
+            self.announced = False
             self._env.bus.publish(
                 ChildDown(self._owner, self.ref, inbound.bytes, outbound.bytes, reason)
             )
@@ -256,18 +313,21 @@ class ChildSa:
             KernelError: The kernel cannot move the SAs; they stay where they were.
         """
         old_in, old_out = self._inbound_id, self._outbound_id
-        old_policies = list(self._policies())
+        old_policies = list(policies(self))
+        inward = encapsulation(remote, local, encapsulated)
+        outward = encapsulation(local, remote, encapsulated)
+        if self.state.is_in_kernel:
+            self._env.kernel.update_sa(old_in, remote.host, local.host, inward)
         if self._kernel_out:
-            self._env.kernel.update_sa(
-                old_in, remote.host, local.host, _encapsulation(remote, local, encapsulated)
-            )
-            self._env.kernel.update_sa(
-                old_out, local.host, remote.host, _encapsulation(local, remote, encapsulated)
-            )
+            self._env.kernel.update_sa(old_out, local.host, remote.host, outward)
         hosts_changed = (local.host, remote.host) != (self.local.host, self.remote.host)
         self.local, self.remote, self.encapsulated = local, remote, encapsulated
+        if self._waiting_out is not None:
+            self._waiting_out = replace(
+                self._waiting_out, id=self._outbound_id, encapsulation=outward
+            )
         if self._has_policies and hosts_changed:
-            for policy in self._policies():
+            for policy in policies(self):
                 self._env.kernel.add_policy(policy)
             for policy in old_policies:
                 self._env.kernel.delete_policy(policy)
@@ -280,55 +340,23 @@ class ChildSa:
     def _outbound_id(self) -> SaId:
         return SaId(self.local.host, self.remote.host, self.protocol, self.remote_spi)
 
-    def _install_sas(self, keys: ChildKeys, *, we_initiated: bool) -> None:
+    def _install_sas(self, keys: ChildKeys, limits: SoftLimits, *, we_initiated: bool) -> None:
+        """Install the inbound SA, and prepare the outbound one."""
         initiator = (keys.initiator_encr, keys.initiator_integ)
         responder = (keys.responder_encr, keys.responder_integ)
         ours, theirs = (initiator, responder) if we_initiated else (responder, initiator)
-        kernel = self._env.kernel
-        kernel.add_sa(self._sa_spec(self._inbound_id, theirs, inbound=True))
+        window = self._env.parameters.replay_window
+        inward = sa_spec(self, self._inbound_id, theirs, limits, window, inbound=True)
+        self._env.kernel.add_sa(inward)
         self._kernel_in = True
-        kernel.add_sa(self._sa_spec(self._outbound_id, ours, inbound=False))
-        self._kernel_out = True
-
-    def _sa_spec(self, sa: SaId, keys: tuple[bytes, bytes], *, inbound: bool) -> SaSpec:
-        config = self.config
-        proposal = self.proposal
-        if proposal is None:
-            raise ValueError(f"CHILD_SA {self} has no proposal to install")
-        encryption = proposal.first(TransformType.ENCR)
-        integrity = proposal.first(TransformType.INTEG)
-        esn = proposal.first(TransformType.ESN)
-        source, destination = (self.remote, self.local) if inbound else (self.local, self.remote)
-        window = config.replay_window
-        return SaSpec(
-            id=sa,
-            reqid=self.reqid,
-            mode=config.mode,
-            encryption=encryption.id if encryption is not None else 0,
-            key_bits=encryption.key_length if encryption is not None else None,
-            encryption_key=Secret(keys[0]),
-            integrity=integrity.id if integrity is not None else None,
-            integrity_key=Secret(keys[1]) if keys[1] else None,
-            inbound=inbound,
-            esn=esn is not None and esn.id == EsnId.ESN,
-            replay_window=self._env.parameters.replay_window if window is None else window,
-            encapsulation=_encapsulation(source, destination, self.encapsulated),
-            local_ts=self.local_ts,
-            remote_ts=self.remote_ts,
-            hard_seconds=config.life_time,
-            hard_bytes=config.life_bytes,
-            hard_packets=config.life_packets,
-            tfc=config.tfc,
-            mark=config.mark_in if inbound else config.mark_out,
-            sha256_96=config.sha256_96,
-        )
+        self._waiting_out = sa_spec(self, self._outbound_id, ours, limits, window, inbound=False)
 
     def _install_policies(self) -> None:
         if not self.config.install_policy:
             return
         installed: list[PolicySpec] = []
         try:
-            for policy in self._policies():
+            for policy in policies(self):
                 self._env.kernel.add_policy(policy)
                 installed.append(policy)
         except KernelError:
@@ -337,57 +365,18 @@ class ChildSa:
             raise
         self._has_policies = True
 
-    def _policies(self) -> Iterator[PolicySpec]:
-        """Yield the policies of each pair of selectors of one family (RFC 4301 4.4.1)."""
-        inward = PolicyTemplate(
-            self.remote.host, self.local.host, self.protocol, self.reqid, self.config.mode
-        )
-        outward = PolicyTemplate(
-            self.local.host, self.remote.host, self.protocol, self.reqid, self.config.mode
-        )
-        mark_in, mark_out = self.config.mark_in, self.config.mark_out
-        for local, remote in product(self.local_ts, self.remote_ts):
-            if local.family != remote.family:
-                continue
-            yield PolicySpec(
-                source=local,
-                destination=remote,
-                direction=PolicyDirection.OUT,
-                template=outward,
-                mark=mark_out,
-            )
-            yield PolicySpec(
-                source=remote,
-                destination=local,
-                direction=PolicyDirection.IN,
-                template=inward,
-                mark=mark_in,
-            )
-            if self.config.mode is ChildMode.TUNNEL:
-                yield PolicySpec(
-                    source=remote,
-                    destination=local,
-                    direction=PolicyDirection.FORWARD,
-                    template=inward,
-                    mark=mark_in,
-                )
-
     def _installed_policies(self, *, outward: bool) -> Iterator[PolicySpec]:
         if self._has_policies:
-            for policy in self._policies():
+            for policy in policies(self):
                 if (policy.direction is PolicyDirection.OUT) is outward:
                     yield policy
 
     def _release(self) -> None:
         """Take out of the kernel whatever is in it; goes on where one removal fails."""
         kernel = self._env.kernel
-        if self._has_policies:
-            self._has_policies = False
-            for policy in self._policies():
-                self._try(partial(kernel.delete_policy, policy))
-        if self._kernel_out:
-            self._kernel_out = False
-            self._try(partial(kernel.delete_sa, self._outbound_id))
+        self._waiting_out = None
+        self._remove_policies()
+        self._remove_outbound()
         if self._kernel_in:
             self._kernel_in = False
             self._try(partial(kernel.delete_sa, self._inbound_id))
@@ -395,7 +384,19 @@ class ChildSa:
             kernel.release_reqid(self.reqid)
             self.reqid = 0
 
-    def _set_state(self, state: ChildState) -> None:
+    def _remove_outbound(self) -> None:
+        if self._kernel_out:
+            self._kernel_out = False
+            self._try(partial(self._env.kernel.delete_sa, self._outbound_id))
+
+    def _remove_policies(self) -> None:
+        if self._has_policies:
+            self._has_policies = False
+            for policy in policies(self):
+                self._try(partial(self._env.kernel.delete_policy, policy))
+
+    def set_state(self, state: ChildState) -> None:
+        """Enter a state and tell listeners."""
         old, self.state = self.state, state
         bus = self._env.bus
         bus.log(
@@ -422,9 +423,3 @@ class ChildSa:
 
 
 _NO_USAGE = (SaUsage(), SaUsage())
-
-
-def _encapsulation(
-    source: Endpoint, destination: Endpoint, encapsulated: bool
-) -> Encapsulation | None:
-    return Encapsulation(source.port, destination.port) if encapsulated else None

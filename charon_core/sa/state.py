@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, Flag, auto
+from typing import Final
 
 
 class IkeState(Enum):
@@ -11,8 +12,20 @@ class IkeState(Enum):
     CREATED = "CREATED"
     CONNECTING = "CONNECTING"
     ESTABLISHED = "ESTABLISHED"
+    REKEYING = "REKEYING"
+    """Our request to replace it is under way."""
+    REKEYED = "REKEYED"
+    """Another one has its place; its delete is due, from whoever asked for the rekeying."""
     DELETING = "DELETING"
     DESTROYING = "DESTROYING"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the IKE_SA is authenticated, and there to be used."""
+        return self in _UP
+
+
+_UP: Final = frozenset({IkeState.ESTABLISHED, IkeState.REKEYING})
 
 
 class ChildState(Enum):
@@ -21,8 +34,30 @@ class ChildState(Enum):
     CREATED = "CREATED"
     INSTALLING = "INSTALLING"
     INSTALLED = "INSTALLED"
+    REKEYING = "REKEYING"
+    """Our request to replace it is under way."""
+    REKEYED = "REKEYED"
+    """Another one takes its place; its delete is due, from whoever asked for the rekeying."""
     DELETING = "DELETING"
+    DELETED = "DELETED"
+    """Deleted after rekeying: it still takes what the peer had sent before."""
     DESTROYING = "DESTROYING"
+
+    @property
+    def is_in_kernel(self) -> bool:
+        """Whether SAs are installed, at least the inbound one."""
+        return self in _IN_KERNEL
+
+
+_IN_KERNEL: Final = frozenset(
+    {
+        ChildState.INSTALLED,
+        ChildState.REKEYING,
+        ChildState.REKEYED,
+        ChildState.DELETING,
+        ChildState.DELETED,
+    }
+)
 
 
 class Arrival(Enum):

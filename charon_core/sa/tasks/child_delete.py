@@ -52,7 +52,7 @@ class ChildDelete(WatchedTask):
             self.finish(True)
             return Outcome.DONE
         child.log_closing()
-        child.begin_delete()
+        child.set_state(ChildState.DELETING)
         self.ike.log(
             Group.IKE, Level.CONTROL, "sending DELETE for %s CHILD_SA with SPI %08x",
             child.protocol.name, child.local_spi,
