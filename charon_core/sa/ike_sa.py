@@ -6,15 +6,14 @@ in its `Environment`. Whoever calls it has checked it out: one thread at a time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from charon_core.bus.alert import AlertKind
 from charon_core.bus.events import IkeDown, IkeStateChanged, IkeUp
 from charon_core.bus.listener import Group, Level
 from charon_core.bus.refs import SaRef
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType
-from charon_core.kernel.interface import KernelError, KernelFeature
+from charon_core.kernel.interface import KernelFeature
 from charon_core.network.packet import Endpoint
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.handshake import Handshake
@@ -33,19 +32,16 @@ from charon_core.sa.wire import NO_SPI
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from charon_core.bus.alert import AlertKind
     from charon_core.config.child import ChildConfig
     from charon_core.config.identification import Identification
     from charon_core.config.ike import IkeConfig
     from charon_core.config.peer import PeerConfig
     from charon_core.config.proposal import Proposal
     from charon_core.encoding.fragments import Reassembler
-    from charon_core.network.packet import Packet
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.environment import Cancellable, Environment
     from charon_core.sa.keying import IkeKeying
-
-IKE_PORT: Final = 500
-_FOR_EVER: Final = 0
 
 
 class IkeSa:
@@ -54,7 +50,7 @@ class IkeSa:
     __slots__ = (
         "_handshake",
         "_timers",
-        "_try",
+        "attempt",
         "children",
         "children_changed",
         "env",
@@ -66,6 +62,7 @@ class IkeSa:
         "keying",
         "last_inbound",
         "last_outbound",
+        "lingering",
         "local",
         "local_id",
         "peer_config",
@@ -106,6 +103,8 @@ class IkeSa:
         self.keying: IkeKeying | None = None
         self.proposal: Proposal | None = None
         self.children: list[ChildSa] = []
+        self.lingering: list[ChildSa] = []
+        """CHILD_SAs that were replaced and deleted, and still receive for a moment."""
         self.children_changed = False
         self.established_at: float | None = None
         self.expires_at: float | None = None
@@ -113,8 +112,9 @@ class IkeSa:
         self.tasks = TaskManager(self)
         self._handshake: Handshake | None = Handshake()
         self.reassembler: Reassembler | None = None
-        self._timers: dict[TimerKind, Cancellable] = {}
-        self._try = 1
+        self._timers: dict[tuple[TimerKind, int], Cancellable] = {}
+        self.attempt = 1
+        """Which of the tries is under way, counted from 1."""
 
     # -- who and what -------------------------------------------------------------------------
 
@@ -179,6 +179,22 @@ class IkeSa:
         self.peer_config = peer
         self.ike_config = peer.ike
         self.env.bus.set_sa(self.ref)
+        self._queue_setup()
+
+    def reset(self, spi: bytes, remote: Endpoint) -> None:
+        """Be as at first, as initiator, with another SPI; the configuration stays."""
+        self.initiator_spi = spi
+        self.responder_spi = NO_SPI
+        self.keying = None
+        self.traits = Trait.NONE
+        self._handshake = Handshake()
+        self.reassembler = None
+        self.set_state(IkeState.CREATED)
+        self.remote = remote
+        self.local = Endpoint(self.local.host, self.env.local_port(False))
+        self._queue_setup()
+
+    def _queue_setup(self) -> None:
         for task in (IkeInit, IkeNatd, IkeAuth):
             self.tasks.queue(task(self))
 
@@ -234,7 +250,7 @@ class IkeSa:
         self.established_at = self.env.clock()
         if self.keying is not None:
             self.keying.forget_authentication()
-        self._cancel(TimerKind.HALF_OPEN)
+        self.cancel_timer(TimerKind.HALF_OPEN)
         self.log(Group.IKE, Level.AUDIT, "IKE_SA %s established between %s", self, self.ends_text())
         self.env.bus.publish(IkeUp(self.ref))
         self._start_lifetime()
@@ -259,50 +275,6 @@ class IkeSa:
         self.log(Group.IKE, Level.CONTROL, "maximum IKE_SA lifetime %ds", lifetime)
         self.start_timer(TimerKind.LIFETIME, lifetime)
 
-    def give_up(self) -> None:
-        """The peer does not answer: start over if tries are left, else end."""
-        self.alert(
-            AlertKind.PEER_UNREACHABLE,
-            f"{self.remote} does not answer; check that it runs, and that UDP ports 500 and "
-            "4500 pass in both directions",
-            remote=str(self.remote),
-        )
-        if self.state is IkeState.CONNECTING and self.is_initiator:
-            tries = self.peer_config.keyingtries if self.peer_config is not None else 1
-            if tries == _FOR_EVER or self._try < tries:
-                self._try += 1
-                self.log(
-                    Group.IKE, Level.CONTROL, "peer not responding, trying again (%d/%d)",
-                    self._try, tries,
-                )  # fmt: skip
-                self._start_over()
-                return
-            self.log(Group.IKE, Level.CONTROL, "establishing IKE_SA failed, peer not responding")
-        self.set_state(IkeState.DESTROYING)
-
-    def _start_over(self) -> None:
-        """Begin the IKE_SA anew, with a fresh SPI and the peer's name resolved again."""
-        waiting = [task for task in self.tasks.take_watches() if isinstance(task, ChildInitiate)]
-        for child in list(self.children):
-            self.remove_child(child, "starting over")
-        self.tasks.restart()
-        self.initiator_spi = self.env.new_spi()
-        self.responder_spi = NO_SPI
-        self.keying = None
-        self.traits = Trait.NONE
-        self._handshake = Handshake()
-        self.reassembler = None
-        self.set_state(IkeState.CREATED)
-        remote = self.env.remote_endpoint(self.ike_config) if self.ike_config is not None else None
-        if remote is not None:
-            self.remote = remote
-        self.local = Endpoint(self.local.host, self.env.local_port(False))
-        for task in (IkeInit, IkeNatd, IkeAuth):
-            self.tasks.queue(task(self))
-        for old in waiting:
-            self.tasks.queue(old.again())
-        self.tasks.initiate()
-
     def finish_deletes(self) -> None:
         """The peer's delete crossed ours: whoever waits for ours is served as well."""
         for task in self.tasks.take_watches():
@@ -316,62 +288,14 @@ class IkeSa:
         was_up = self.established_at is not None
         self.set_state(IkeState.DESTROYING)
         self.tasks.flush()
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self.cancel_timers()
         for child in list(self.children):
             self.remove_child(child, "IKE_SA ended")
+        for child in self.lingering:
+            child.destroy()
+        self.lingering.clear()
         if was_up:
             self.env.bus.publish(IkeDown(self.ref))
-
-    # -- the path -----------------------------------------------------------------------------
-
-    def follow_path(self, packet: Packet) -> None:
-        """Answer where an authenticated message came from (RFC 7296 2.11, 2.23)."""
-        if packet.source == self.remote and packet.destination == self.local:
-            return
-        if self.state in {IkeState.CREATED, IkeState.CONNECTING}:
-            if not self.is_initiator:
-                self.local, self.remote = packet.destination, packet.source
-            return
-        self.follow_peer(packet.destination, packet.source)
-
-    def follow_peer(self, local: Endpoint, remote: Endpoint) -> None:
-        """Take a peer's new endpoint, if it is a NAT before it that may have changed it."""
-        if (local, remote) == (self.local, self.remote):
-            return
-        if Trait.NAT_THERE in self.traits and Trait.NAT_HERE not in self.traits:
-            self.log(
-                Group.NET, Level.CONTROL, "peer behind NAT moved from %s to %s",
-                self.remote, remote,
-            )  # fmt: skip
-            self.move(self.local, remote)
-
-    def move_to_natt_port(self) -> None:
-        """Use port 4500 from now on (RFC 7296 2.23)."""
-        ordinary = self.env.local_port(False)
-        if self.local.port == ordinary:
-            self.local = Endpoint(self.local.host, self.env.local_port(True))
-        if (
-            self.ike_config is not None
-            and self.remote.port == self.ike_config.remote_port == IKE_PORT
-        ):
-            self.remote = Endpoint(self.remote.host, self.env.parameters.natt_port)
-
-    def move(self, local: Endpoint, remote: Endpoint) -> None:
-        """Take new addresses, with all CHILD_SAs."""
-        self.local, self.remote = local, remote
-        self.children_changed = True
-        for child in self.children:
-            if child.state is ChildState.INSTALLED:
-                try:
-                    child.move(local, remote, encapsulated=self.encapsulates)
-                except KernelError as error:
-                    self.alert(
-                        AlertKind.KERNEL_FAILURE,
-                        f"CHILD_SA {child} cannot follow to {remote}: {error}",
-                        operation=error.operation,
-                    )
 
     # -- children -----------------------------------------------------------------------------
 
@@ -408,21 +332,27 @@ class IkeSa:
     # -- timers -------------------------------------------------------------------------------
 
     def start_timer(self, kind: TimerKind, delay: float, argument: int = 0) -> Cancellable:
-        """Start a timer; of each kind but RETRANSMIT there is one, which is replaced."""
+        """Start a timer; of each kind but RETRANSMIT there is one an argument, which is replaced.
+
+        Those of kind RETRANSMIT are the caller's to cancel.
+        """
         timer = self.env.start_timer(self.own_spi, kind, argument, delay)
         if kind is not TimerKind.RETRANSMIT:
-            self._cancel(kind)
-            self._timers[kind] = timer
+            self.cancel_timer(kind, argument)
+            self._timers[kind, argument] = timer
         return timer
 
-    def start_delete_timer(self) -> None:
-        """Bound the time that our own delete may take."""
-        self.start_timer(TimerKind.DESTROY, self.env.parameters.delete_timeout)
-
-    def _cancel(self, kind: TimerKind) -> None:
-        timer = self._timers.pop(kind, None)
+    def cancel_timer(self, kind: TimerKind, argument: int = 0) -> None:
+        """Stop a timer, if it runs."""
+        timer = self._timers.pop((kind, argument), None)
         if timer is not None:
             timer.cancel()
+
+    def cancel_timers(self) -> None:
+        """Stop all timers but those of kind RETRANSMIT."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
 
     def on_timer(self, kind: TimerKind, argument: int) -> None:
         """Do what is due, if it still is."""
@@ -431,8 +361,8 @@ class IkeSa:
         if kind is TimerKind.RETRANSMIT:
             self.tasks.retransmit(argument)
             return
-        self._timers.pop(kind, None)
-        DUE[kind](self)
+        self._timers.pop((kind, argument), None)
+        DUE[kind](self, argument)
 
     # -- telling others -----------------------------------------------------------------------
 

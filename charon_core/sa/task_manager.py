@@ -16,6 +16,7 @@ from charon_core.sa.environment import TimerKind
 from charon_core.sa.state import Arrival, IkeState
 from charon_core.sa.tasks.table import CONTINUES, ESTABLISHED_ORDER, RESPONDER, SETUP_ORDER
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
+from charon_core.sa.tries import give_up
 from charon_core.sa.wire import packets_of, protect, send
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class TaskManager:
         if request.attempt >= tries:
             ike.log(Group.IKE, Level.CONTROL, "giving up after %d retransmits", tries)
             request.timer = None
-            ike.give_up()
+            give_up(ike)
             return
         request.attempt += 1
         ike.log(

@@ -19,7 +19,7 @@ _SHORTEST_WAIT: Final = 0.1
 """Part of the liveness delay that passes at least between two looks."""
 
 
-def _half_open_too_long(ike: IkeSa) -> None:
+def _half_open_too_long(ike: IkeSa, _: int) -> None:
     if not ike.is_half_open:
         return
     ike.alert(
@@ -30,18 +30,18 @@ def _half_open_too_long(ike: IkeSa) -> None:
     ike.set_state(IkeState.DESTROYING)
 
 
-def _lifetime_over(ike: IkeSa) -> None:
+def _lifetime_over(ike: IkeSa, _: int) -> None:
     ike.log(Group.IKE, Level.CONTROL, "lifetime of IKE_SA %s is over, deleting it", ike)
     ike.delete()
 
 
-def _delete_unanswered(ike: IkeSa) -> None:
+def _delete_unanswered(ike: IkeSa, _: int) -> None:
     if ike.state is IkeState.DELETING:
         ike.log(Group.IKE, Level.CONTROL, "delete of IKE_SA %s unanswered, destroying it", ike)
         ike.set_state(IkeState.DESTROYING)
 
 
-def _check_liveness(ike: IkeSa) -> None:
+def _check_liveness(ike: IkeSa, _: int) -> None:
     """Ask for a sign of life after silence (RFC 7296 2.4); every answer counts, ESP as well."""
     delay = ike.peer_config.dpd_delay if ike.peer_config is not None else 0.0
     if not delay or ike.state is not IkeState.ESTABLISHED:
@@ -59,7 +59,7 @@ def _check_liveness(ike: IkeSa) -> None:
     ike.start_timer(TimerKind.LIVENESS, max(delay - idle, delay * _SHORTEST_WAIT))
 
 
-def _keep_nat_mapping(ike: IkeSa) -> None:
+def _keep_nat_mapping(ike: IkeSa, _: int) -> None:
     """Send a NAT keepalive after silence of our own (RFC 3948 4)."""
     interval = ike.env.parameters.keep_alive
     if Trait.NAT_HERE not in ike.traits or ike.state is not IkeState.ESTABLISHED:
@@ -76,7 +76,7 @@ def _keep_nat_mapping(ike: IkeSa) -> None:
     ike.start_timer(TimerKind.KEEPALIVE, interval - silence)
 
 
-DUE: Final[dict[TimerKind, Callable[[IkeSa], None]]] = {
+DUE: Final[dict[TimerKind, Callable[[IkeSa, int], None]]] = {
     TimerKind.HALF_OPEN: _half_open_too_long,
     TimerKind.LIFETIME: _lifetime_over,
     TimerKind.LIVENESS: _check_liveness,

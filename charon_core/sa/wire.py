@@ -12,6 +12,7 @@ from charon_core.encoding.message import Message, open_message, seal_message
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import ExchangeType, NotifyType, PayloadType, name_of
 from charon_core.network.packet import Packet
+from charon_core.sa.path import follow_packet
 from charon_core.sa.reports import publish_message
 from charon_core.sa.state import Arrival, IkeState, Trait
 
@@ -94,7 +95,7 @@ def _process(ike: IkeSa, message: Message, packet: Packet, header: Header) -> No
     ike.last_inbound = ike.env.clock()
     if message.exchange == ExchangeType.IKE_SA_INIT:
         ike.handshake.peer_message = packet.data
-    ike.follow_path(packet)
+    follow_packet(ike, packet)
     try:
         if message.is_response:
             ike.tasks.process_response(message)

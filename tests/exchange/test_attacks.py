@@ -19,6 +19,7 @@ from charon_core.network.packet import Endpoint, Packet
 from charon_core.sa.parameters import IkeParameters
 from charon_core.sa.tasks.child_respond import ChildRespond
 from charon_core.sa.tasks.ike_auth import IkeAuth
+from charon_core.sa.tries import give_up
 from tests.exchange.world import (
     World,
     auth,
@@ -375,5 +376,5 @@ def test_a_responder_that_falls_silent_keeps_no_spi_of_ours() -> None:
         world.step()
         world.in_flight.clear()
         assert len(world.moon.backend.reserved) == 1
-        world.moon.with_ike(lambda ike: ike.give_up())
+        world.moon.with_ike(give_up)
     assert world.moon.leaks() == {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from charon_core.bus.listener import Group, Level
 from charon_core.encoding.payloads import Delete
 from charon_core.encoding.registry import NotifyType, ProtocolId
+from charon_core.sa.environment import TimerKind
 from charon_core.sa.reports import report_peer_error
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.task import Outcome, Outgoing, WatchedTask
@@ -32,7 +33,7 @@ class IkeDelete(WatchedTask):
         out.append(Delete(protocol=ProtocolId.IKE, spis=()))
         ike.set_state(IkeState.DELETING)
         ike.log(Group.IKE, Level.CONTROL, "sending DELETE for IKE_SA %s", ike)
-        ike.start_delete_timer()
+        ike.start_timer(TimerKind.DESTROY, ike.env.parameters.delete_timeout)
         return Outcome.MORE
 
     def process_response(self, message: Message) -> Outcome:  # noqa: ARG002

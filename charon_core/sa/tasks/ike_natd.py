@@ -8,6 +8,7 @@ from charon_core.bus.listener import Group, Level
 from charon_core.crypto.key_derivation import nat_detection_hash
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType
+from charon_core.sa.path import move_to_natt_port
 from charon_core.sa.state import Trait
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
 
@@ -35,7 +36,7 @@ class IkeNatd(Task):
         """See whether a NAT is on the path, and move to port 4500 if so."""
         self._compare(message, message.responder_spi)
         if Trait.PEER_NATT in self.ike.traits and self.ike.traits.nat_anywhere:
-            self.ike.move_to_natt_port()
+            move_to_natt_port(self.ike)
         return Outcome.DONE
 
     def process_request(self, message: Message) -> Outcome:
