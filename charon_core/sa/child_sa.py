@@ -263,16 +263,25 @@ class ChildSa:
 
     # -- rekeying -----------------------------------------------------------------------------
 
-    def hand_over(self) -> None:
-        """Let the successor send in this one's place; what is under way still arrives here."""
+    def hand_over(self) -> bool:
+        """Let the successor send in this one's place; what is under way still arrives here.
+
+        Returns:
+            Whether the successor can send.
+        """
         new = self.successor
-        if new is None or not self._kernel_out:
-            return
-        if new.install_outbound():
+        if new is None:
+            return False
+        while new.successor is not None:
+            new = new.successor
+        sends = new.install_outbound()
+        if sends:
+            self._waiting_out = None
             self._remove_outbound()
         if self.announced:
             self.announced, new.announced = False, True
             self._env.bus.publish(ChildRekeyed(self._owner, self.ref, new.ref))
+        return sends
 
     def linger(self) -> None:
         """Keep the inbound SA alone, for packets that the peer sent before it was deleted."""

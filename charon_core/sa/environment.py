@@ -42,8 +42,10 @@ class TimerKind(Enum):
     """Keep the NAT mapping open (unused)."""
     DESTROY = "delete timeout"
     """Stop waiting for the answer to our delete (unused)."""
-    RETRY = "next keying try"
-    """Start the next try to connect (unused)."""
+    CHILD_REKEY = "CHILD_SA rekeying"
+    """Rekey a CHILD_SA again after a failure (its unique ID)."""
+    CHILD_RETIRE = "end of a replaced CHILD_SA"
+    """Take a replaced CHILD_SA down for good (its unique ID)."""
 
 
 class Cancellable(Protocol):

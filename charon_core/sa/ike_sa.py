@@ -6,7 +6,7 @@ in its `Environment`. Whoever calls it has checked it out: one thread at a time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from charon_core.bus.events import IkeDown, IkeStateChanged, IkeUp
 from charon_core.bus.listener import Group, Level
@@ -21,6 +21,7 @@ from charon_core.sa.state import ChildState, IkeState, Trait
 from charon_core.sa.task_manager import TaskManager
 from charon_core.sa.tasks.child_delete import ChildDelete
 from charon_core.sa.tasks.child_initiate import ChildInitiate
+from charon_core.sa.tasks.child_rekey import ChildRekey
 from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.environment import Cancellable, Environment
     from charon_core.sa.keying import IkeKeying
+
+MAX_LINGERING: Final = 64
+"""CHILD_SAs that may receive after they were replaced; the oldest give way."""
 
 
 class IkeSa:
@@ -306,9 +310,49 @@ class IkeSa:
 
     def remove_child(self, child: ChildSa, reason: str) -> None:
         """Take a CHILD_SA down and forget it."""
+        self._drop_child(child)
+        child.destroy(reason)
+
+    def retire_child(self, child: ChildSa) -> None:
+        """Take down a CHILD_SA that was replaced; it still receives for a moment."""
+        if not child.hand_over() and child.successor in self.children:
+            # Our kernel does not take what is to send from now on: better none than half of one.
+            self.tasks.queue(ChildDelete(self, child.successor))
+        linger = self.env.parameters.rekeyed_linger
+        if not linger:
+            self.remove_child(child, "rekeyed")
+            return
+        self._drop_child(child)
+        while len(self.lingering) >= MAX_LINGERING:
+            self.lingering.pop(0).destroy()
+        child.linger()
+        self.lingering.append(child)
+        self.start_timer(TimerKind.CHILD_RETIRE, linger, child.unique_id)
+
+    def await_delete(self, child: ChildSa) -> None:
+        """Expect the peer to delete a CHILD_SA that another one has replaced."""
+        child.set_state(ChildState.REKEYED)
+        self.start_timer(
+            TimerKind.CHILD_RETIRE, self.env.parameters.rekeyed_patience, child.unique_id
+        )
+
+    def _drop_child(self, child: ChildSa) -> None:
         self.children.remove(child)
         self.children_changed = True
-        child.destroy(reason)
+        self.cancel_timer(TimerKind.CHILD_REKEY, child.unique_id)
+        self.cancel_timer(TimerKind.CHILD_RETIRE, child.unique_id)
+        for other in self.children:
+            if other.successor is child:
+                # The new one goes before it has taken over: the old one is needed after all.
+                other.successor = None
+                if other.state is ChildState.REKEYED:
+                    other.set_state(ChildState.INSTALLED)
+                    self.cancel_timer(TimerKind.CHILD_RETIRE, other.unique_id)
+
+    def rekey_child(self, child: ChildSa, on_done: Callable[[bool], None] | None = None) -> None:
+        """Replace a CHILD_SA by a new one."""
+        self.tasks.queue(ChildRekey(self, child, on_done=on_done))
+        self.tasks.initiate()
 
     def child_by_remote_spi(self, protocol: int, spi: int) -> ChildSa | None:
         """Return the CHILD_SA whose outbound SPI that is; IANA security protocol ID."""
@@ -320,10 +364,16 @@ class IkeSa:
     def child_expired(self, spi: int, *, hard: bool) -> None:
         """The kernel reports that a lifetime of one of the SAs has run out."""
         child = next((c for c in self.children if spi in (c.local_spi, c.remote_spi)), None)
-        if child is None or child.state is not ChildState.INSTALLED or not hard:
+        if child is None or child.state is ChildState.DELETING:
             return
-        self.log(Group.CHD, Level.CONTROL, "lifetime of CHILD_SA %s is over, deleting it", child)
-        self.delete_child(child)
+        if hard:
+            self.log(
+                Group.CHD, Level.CONTROL, "lifetime of CHILD_SA %s is over, deleting it", child
+            )
+            child.hand_over()
+            self.delete_child(child)
+        elif child.state is ChildState.INSTALLED:
+            self.rekey_child(child)
 
     def tell_authentication_failed(self) -> None:
         """Tell a responder that takes the IKE_SA for established that it is not."""

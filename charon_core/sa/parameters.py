@@ -40,6 +40,19 @@ class IkeParameters:
     max_selector_pairs: int = 4096
     """Pairs of traffic selectors in all CHILD_SAs of one IKE_SA: each pair is three policies."""
 
+    rekey_retry: float = 15.0
+    """Time after which a rekeying that has failed is tried again."""
+    rekey_retry_jitter: float = 10.0
+    """Up to so much of it is taken off at random."""
+    rekeyed_linger: float = 5.0
+    """How long a CHILD_SA still receives after rekeying, when it has been deleted; 0 = not."""
+    rekeyed_patience: float = 60.0
+    """How long the peer may take to delete what it has replaced; then we do."""
+
+    def rekey_retry_delay(self, share: float) -> float:
+        """Time to wait after a failed rekeying; `share` is a random number in 0.0 .. 1.0."""
+        return max(1.0, self.rekey_retry - self.rekey_retry_jitter * share)
+
     def retransmit_delay(self, attempt: int, jitter: float) -> float:
         """Time to wait after transmission number `attempt` (0 = the first).
 

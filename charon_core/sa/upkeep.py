@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.sa.environment import TimerKind
-from charon_core.sa.state import IkeState, Trait
+from charon_core.sa.state import ChildState, IkeState, Trait
 from charon_core.sa.tasks.liveness import Liveness
 
 if TYPE_CHECKING:
@@ -76,11 +76,36 @@ def _keep_nat_mapping(ike: IkeSa, _: int) -> None:
     ike.start_timer(TimerKind.KEEPALIVE, interval - silence)
 
 
+def _rekey_child_again(ike: IkeSa, unique_id: int) -> None:
+    child = next((c for c in ike.children if c.unique_id == unique_id), None)
+    if child is not None and child.state is ChildState.INSTALLED:
+        ike.rekey_child(child)
+
+
+def _retire_child(ike: IkeSa, unique_id: int) -> None:
+    """End the CHILD_SA that lingers, or delete the one that the peer has not deleted."""
+    child = next((c for c in (*ike.lingering, *ike.children) if c.unique_id == unique_id), None)
+    if child is None:
+        return
+    if child.state is ChildState.DELETED:
+        ike.lingering.remove(child)
+        child.destroy()
+    elif child.state is ChildState.REKEYED:
+        ike.log(
+            Group.IKE, Level.CONTROL,
+            "peer has not deleted CHILD_SA %s after rekeying, deleting it", child,
+        )  # fmt: skip
+        child.hand_over()
+        ike.delete_child(child)
+
+
 DUE: Final[dict[TimerKind, Callable[[IkeSa, int], None]]] = {
     TimerKind.HALF_OPEN: _half_open_too_long,
     TimerKind.LIFETIME: _lifetime_over,
     TimerKind.LIVENESS: _check_liveness,
     TimerKind.KEEPALIVE: _keep_nat_mapping,
     TimerKind.DESTROY: _delete_unanswered,
+    TimerKind.CHILD_REKEY: _rekey_child_again,
+    TimerKind.CHILD_RETIRE: _retire_child,
 }
 """What to do when a timer fires; retransmission is the task manager's affair."""

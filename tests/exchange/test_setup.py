@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from charon_core.bus.events import ChildUp, IkeUp
+from charon_core.sa.environment import TimerKind
 from tests.exchange.world import World, establish, tunnel
 
 
@@ -92,7 +93,7 @@ def test_half_open_ike_sa_is_forgotten() -> None:
     world.step()
     assert world.sun.manager.count() == world.sun.manager.count("10.99.0.1") == 1
     world.in_flight.clear()
-    world.sun.fire(next(t for t in world.sun.timers if t.kind.name == "HALF_OPEN"))
+    next(t for t in world.sun.timers if t.kind is TimerKind.HALF_OPEN).action()
     assert world.sun.manager.count() == world.sun.manager.count("10.99.0.1") == 0
     assert world.sun.states == []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from charon_core.attributes.manager import AttributeManager
@@ -29,17 +30,22 @@ from charon_core.crypto.secret import Secret
 from charon_core.eap.registry import EapRegistry
 from charon_core.encoding.header import Header
 from charon_core.encoding.registry import ProtocolId
+from charon_core.kernel.interface import PolicyDirection
 from charon_core.kernel.manager import KernelInterface
 from charon_core.kernel.null import NullBackend
 from charon_core.network.packet import Endpoint, Packet
 from charon_core.sa.environment import Environment, TimerKind
 from charon_core.sa.jobs import ProcessMessage, TimerDue
+from charon_core.sa.kernel_events import KernelEventHandler
 from charon_core.sa.manager import IkeSaManager
 from charon_core.sa.parameters import IkeParameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from charon_core.kernel.interface import SaSpec
+    from charon_core.processing.job import Job
+    from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.ike_sa import IkeSa
 
 PSK = b"correct horse battery staple"
@@ -64,13 +70,31 @@ class Drbg:
 class VirtualTimer:
     time: float
     number: int
-    spi: bytes = field(compare=False)
-    kind: TimerKind = field(compare=False)
-    argument: int = field(compare=False)
+    action: Callable[[], object] = field(compare=False)
+    kind: TimerKind | None = field(compare=False, default=None)
+    """What an IKE_SA started it for; None: it is the kernel's."""
     cancelled: bool = field(default=False, compare=False)
 
     def cancel(self) -> None:
         self.cancelled = True
+
+
+class LivingKernel(NullBackend):
+    """A kernel in which the lifetimes of SAs run, on the world's clock."""
+
+    def __init__(self, host: Host, seed: int) -> None:
+        super().__init__(random=Drbg(seed))
+        self._host = host
+
+    def add_sa(self, spec: SaSpec) -> None:
+        super().add_sa(spec)
+        for seconds, hard in ((spec.soft_seconds, False), (spec.hard_seconds, True)):
+            if seconds:
+                self._host.after(seconds, partial(self._end, spec, hard))
+
+    def _end(self, spec: SaSpec, hard: bool) -> None:
+        if any(state.encryption_key is spec.encryption_key for state in self.states.values()):
+            self.inject_expire(spec.id, hard=hard)
 
 
 class StillNet:
@@ -138,7 +162,7 @@ class Host:
         self.bus.add_listener(self.recorder)
         self.connections = ConnectionTable("test")
         self.secrets = MemorySet("test")
-        self.backend = NullBackend(random=Drbg(seed + 1))
+        self.backend = LivingKernel(self, seed + 1)
         backends = BackendManager()
         backends.add(self.connections)
         self.credentials = CredentialManager()
@@ -167,11 +191,23 @@ class Host:
             child_ids=itertools.count(1),
         )
         self.manager = IkeSaManager(self.env)
+        self.kernel.add_listener(KernelEventHandler(self.manager, self.bus, self._submit))
+        self.backend.start(self.kernel)
+
+    def _submit(self, job: Job) -> bool:
+        job.execute()
+        return True
 
     def _start_timer(
         self, spi: bytes, kind: TimerKind, argument: int, delay: float
     ) -> VirtualTimer:
-        timer = VirtualTimer(self.world.now + delay, next(self.world.numbers), spi, kind, argument)
+        return self.after(delay, TimerDue(self.manager, spi, kind, argument).execute, kind)
+
+    def after(
+        self, delay: float, action: Callable[[], object], kind: TimerKind | None = None
+    ) -> VirtualTimer:
+        """Have something done when time has passed."""
+        timer = VirtualTimer(self.world.now + delay, next(self.world.numbers), action, kind)
         heapq.heappush(self.timers, timer)
         return timer
 
@@ -185,9 +221,6 @@ class Host:
     def work_off(self, packet: Packet) -> None:
         """Process a datagram that was admitted, as a worker would."""
         ProcessMessage(self.manager, packet, Header.parse(packet.data)).execute()
-
-    def fire(self, timer: VirtualTimer) -> None:
-        TimerDue(self.manager, timer.spi, timer.kind, timer.argument).execute()
 
     def initiate(
         self, peer: PeerConfig, child: str | None = None, outcome: list[bool] | None = None
@@ -216,10 +249,50 @@ class Host:
     def delete_ike(self) -> None:
         self.with_ike(lambda ike: ike.delete())
 
+    def rekey_child(self, outcome: list[bool] | None = None) -> None:
+        """Rekey the oldest CHILD_SA of the only IKE_SA."""
+        done = outcome.append if outcome is not None else None
+        self.with_ike(lambda ike: ike.rekey_child(ike.children[0], done))
+
     def delete_child(self) -> None:
         self.with_ike(lambda ike: ike.delete_child(ike.children[0]))
 
     # -- what a test looks at -----------------------------------------------------------------
+
+    @property
+    def children(self) -> list[ChildSa]:
+        """The CHILD_SAs of all IKE_SAs, those that linger left out."""
+        found: list[ChildSa] = []
+        for number in self.manager.numbers():
+            with self.manager.working_on(self.manager.checkout_by_number(number)) as ike:
+                found += ike.children
+        return found
+
+    def sends_by(self) -> set[int]:
+        """Return the SPIs of the SAs that packets of the outbound policies take.
+
+        Of several with the reqid of a policy, a kernel takes the newest.
+        """
+        outbound = [state for state in self.backend.states.values() if not state.inbound]
+        newest = {state.reqid: state.id.spi for state in outbound}
+        return {
+            newest.get(policy.template.reqid, 0)
+            for policy in self.backend.policies.values()
+            if policy.direction is PolicyDirection.OUT
+        }
+
+    def receives_by(self) -> set[int]:
+        """Return the SPIs of the inbound SAs."""
+        return {state.id.spi for state in self.backend.states.values() if state.inbound}
+
+    @property
+    def waits(self) -> bool:
+        """Whether a request of an IKE_SA is unanswered."""
+        for number in self.manager.numbers():
+            with self.manager.working_on(self.manager.checkout_by_number(number)) as ike:
+                if not ike.tasks.is_idle:
+                    return True
+        return False
 
     @property
     def sas(self) -> list[object]:
@@ -240,7 +313,7 @@ class Host:
             "timers": [
                 timer
                 for timer in self.timers
-                if not timer.cancelled and timer.kind is not TimerKind.RETRANSMIT
+                if not timer.cancelled and timer.kind not in {None, TimerKind.RETRANSMIT}
             ],
         }
         return {what: left for what, left in found.items() if left}
@@ -262,6 +335,8 @@ class World:
         self.sun = Host(self, "sun", addresses[1], 20 * seed, parameters)
         self.hosts = {host.address: host for host in (self.moon, self.sun)}
         self.nat: Callable[[Packet], Packet] | None = None
+        self.watch: Callable[[], object] = lambda: None
+        """Called whenever a datagram was processed."""
 
     def send(self, _host: Host, packet: Packet) -> None:
         self.sent.append(packet)
@@ -274,6 +349,7 @@ class World:
         host = self.hosts.get(packet.destination.host)
         if host is not None:
             host.receive(packet)
+        self.watch()
 
     def step(self) -> Packet:
         """Deliver the oldest datagram in flight."""
@@ -292,8 +368,11 @@ class World:
             assert limit, "the two sides never fall silent"
             self.step()
 
-    def elapse(self, seconds: float, *, deliver: bool = True) -> None:
-        """Let time pass; timers fire when they are due, datagrams arrive at once or never."""
+    def elapse(self, seconds: float, *, deliver: bool = True, keep: bool = False) -> None:
+        """Let time pass; timers fire when they are due, datagrams arrive at once or never.
+
+        With ``keep`` they stay in flight.
+        """
         end = self.now + seconds
         while True:
             due = min(
@@ -312,12 +391,19 @@ class World:
             if timer.cancelled:
                 continue
             self.now = max(self.now, timer.time)
-            host.fire(timer)
+            timer.action()
             if deliver:
                 self.run()
-            else:
+            elif not keep:
                 self.in_flight.clear()
         self.now = end
+
+    def assert_traffic_flows(self) -> None:
+        """Whatever one side sends, the other one has an SA for."""
+        for here, there in ((self.moon, self.sun), (self.sun, self.moon)):
+            spis = here.sends_by()
+            assert spis, f"{here.name} has no policy to send by"
+            assert spis <= there.receives_by(), f"what {here.name} sends is lost"
 
     def assert_nothing_left(self) -> None:
         assert self.moon.leaks() == {}

@@ -36,6 +36,7 @@ class ChildCreate(WatchedTask):
         "_nonce_i",
         "_nonce_r",
         "_remote_ts",
+        "_replaces",
         "_selected",
         "_shared",
     )
@@ -52,6 +53,7 @@ class ChildCreate(WatchedTask):
         self._local_ts: tuple[TrafficSelector, ...] = ()
         self._remote_ts: tuple[TrafficSelector, ...] = ()
         self._selected: Proposal | None = None
+        self._replaces: ChildSa | None = None
 
     def _make_child(self, config: ChildConfig) -> ChildSa:
         ike = self.ike
@@ -67,7 +69,11 @@ class ChildCreate(WatchedTask):
         """
         ike = self.ike
         wanted = pairs(self._local_ts, self._remote_ts)
-        present = sum(pairs(child.local_ts, child.remote_ts) for child in ike.children)
+        present = sum(
+            pairs(child.local_ts, child.remote_ts)
+            for child in ike.children
+            if child is not self._replaces
+        )
         limit = ike.env.parameters.max_selector_pairs
         if present + wanted <= limit:
             return True
@@ -78,7 +84,7 @@ class ChildCreate(WatchedTask):
         )  # fmt: skip
         return False
 
-    def _install(self, child: ChildSa) -> bool:
+    def _install(self, child: ChildSa, *, inbound_only: bool = False) -> bool:
         """Install what was negotiated; False if the kernel refused, which is logged."""
         ike = self.ike
         if self._selected is None or ike.keying is None:
@@ -93,12 +99,12 @@ class ChildCreate(WatchedTask):
                 remote_spi=child.remote_spi,
                 local_ts=self._local_ts,
                 remote_ts=self._remote_ts,
+                inbound_only=inbound_only,
             )
         except KernelError as error:
             ike.log(Group.IKE, Level.CONTROL, "unable to install CHILD_SA %s: %s", child, error)
             return False
         ike.add_child(child)
-        child.announce()
         self._child = None
         return True
 

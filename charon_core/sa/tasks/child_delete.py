@@ -63,7 +63,7 @@ class ChildDelete(WatchedTask):
     def process_response(self, message: Message) -> Outcome:  # noqa: ARG002
         """Whatever the response says, the CHILD_SA is gone."""
         if self._child is not None and self._child in self.ike.children:
-            self.ike.remove_child(self._child, "deleted")
+            self._remove(self._child, "deleted")
         self.ike.log(Group.IKE, Level.AUDIT, "CHILD_SA closed")
         self.finish(True)
         return Outcome.DONE
@@ -101,16 +101,23 @@ class ChildDelete(WatchedTask):
         answered: dict[IpsecProtocol, list[ChildSa]] = {}
         for child in self._peers:
             if child.state is ChildState.DELETING:
-                self.ike.remove_child(child, "deleted by both sides")
+                self._remove(child, "deleted by both sides")
                 continue
             child.log_closing()
             answered.setdefault(child.protocol, []).append(child)
         for protocol, children in answered.items():
             out.append(_delete(protocol, children))
             for child in children:
-                self.ike.remove_child(child, "deleted by the peer")
+                self._remove(child, "deleted by the peer")
         self.ike.log(Group.IKE, Level.AUDIT, "CHILD_SA closed")
         return Outcome.DONE
+
+    def _remove(self, child: ChildSa, reason: str) -> None:
+        """Take the CHILD_SA down; one that was replaced receives for a moment longer."""
+        if child.successor is not None:
+            self.ike.retire_child(child)
+        else:
+            self.ike.remove_child(child, reason)
 
     def abort(self) -> None:
         """The IKE_SA goes, and the CHILD_SA with it."""

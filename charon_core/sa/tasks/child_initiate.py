@@ -42,10 +42,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from charon_core.config.child import ChildConfig
+    from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.crypto.key_exchange import KeyExchange as OwnKeyExchange
     from charon_core.encoding.message import Message
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.ike_sa import IkeSa
+
+    Selectors = tuple[TrafficSelector, ...]
 
 _FAILURES: Final = frozenset(
     {
@@ -57,6 +60,7 @@ _FAILURES: Final = frozenset(
         NotifyType.INTERNAL_ADDRESS_FAILURE,
         NotifyType.FAILED_CP_REQUIRED,
         NotifyType.TEMPORARY_FAILURE,
+        NotifyType.CHILD_SA_NOT_FOUND,
         NotifyType.INVALID_SYNTAX,
         NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD,
     }
@@ -64,7 +68,10 @@ _FAILURES: Final = frozenset(
 
 
 class ChildInitiate(ChildCreate):
-    """Offers proposals and selectors, and installs what the responder makes of them."""
+    """Offers proposals and selectors, and installs what the responder makes of them.
+
+    Rekeying does the same with what it puts into the methods from `_is_due` on.
+    """
 
     __slots__ = ("_config", "_is_correction", "_key_exchange")
     we_initiate: ClassVar[bool] = True
@@ -105,12 +112,7 @@ class ChildInitiate(ChildCreate):
         if exchange == ExchangeType.IKE_SA_INIT or self._child is not None:
             return Outcome.MORE
         config = self._config
-        problem = obstacle(config)
-        if problem:
-            ike.log(
-                Group.CFG, Level.CONTROL, "cannot establish CHILD_SA '%s': %s", config.name, problem
-            )
-            self.finish(False)
+        if not self._is_due():
             return Outcome.DONE
         child = self._make_child(config)
         ike.log(Group.IKE, Level.AUDIT, "establishing CHILD_SA %s", child)
@@ -118,9 +120,10 @@ class ChildInitiate(ChildCreate):
             spi = child.allocate_spi()
         except KernelError as error:
             ike.log(Group.IKE, Level.CONTROL, "unable to establish CHILD_SA %s: %s", child, error)
-            self.finish(False)
+            self._fail(child)
             return Outcome.DONE
         self._child = child
+        self._lead(out)
         in_auth = exchange == ExchangeType.IKE_AUTH
         proposals = config.proposals
         if in_auth:
@@ -136,8 +139,7 @@ class ChildInitiate(ChildCreate):
             self._nonce_i = ike.env.random.bytes(NONCE_LENGTH)
             out.append(Nonce(data=self._nonce_i))
             self._add_key_exchange(out, proposals)
-        self._local_ts = resolve(config.local_ts, ike.local.host)
-        self._remote_ts = resolve(config.remote_ts, ike.remote.host)
+        self._local_ts, self._remote_ts = self._offered_selectors()
         out.append(TrafficSelectorsInitiator(selectors=to_wire(self._local_ts)))
         out.append(TrafficSelectorsResponder(selectors=to_wire(self._remote_ts)))
         add_notifies(out)
@@ -169,11 +171,12 @@ class ChildInitiate(ChildCreate):
         problem = self._take_answer(message, child, in_auth=in_auth)
         if problem:
             ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA built: %s", problem)
-        elif self._install(child):
+        elif self._put_up(child):
             self.finish(True)
             return Outcome.DONE
         ike.tasks.queue(ChildAbandon(ike, child.protocol, child.local_spi))
-        return self._fail(child)
+        self._fail(child)
+        return Outcome.DONE
 
     def _refused(self, refusal: Notify, child: ChildSa) -> Outcome:
         ike, config = self.ike, self._config
@@ -189,9 +192,7 @@ class ChildInitiate(ChildCreate):
                 )  # fmt: skip
                 child.destroy()
                 self._child = None
-                ike.tasks.queue(
-                    ChildInitiate(ike, config, method=method, on_done=self.take_watch())
-                )
+                ike.tasks.queue(self._corrected(method))
                 return Outcome.DONE
         ike.log(Group.IKE, Level.CONTROL, "received %s notify, no CHILD_SA built", name)
         kinds = {
@@ -215,7 +216,8 @@ class ChildInitiate(ChildCreate):
                 "rightsubnet at both ends",
                 child=config.name,
             )
-        return self._fail(child)
+        self._fail(child)
+        return Outcome.DONE
 
     def _take_answer(self, message: Message, child: ChildSa, *, in_auth: bool) -> str:
         """Check and keep what the responder chose; return what is wrong with it, or nothing."""
@@ -273,9 +275,47 @@ class ChildInitiate(ChildCreate):
             return f"peer's key exchange is refused: {error}"
         return ""
 
-    def _fail(self, child: ChildSa) -> Outcome:
+    def _fail(self, child: ChildSa) -> None:
         child.destroy()
         self._child = None
-        self.ike.log(Group.IKE, Level.CONTROL, "failed to establish CHILD_SA, keeping IKE_SA")
+        self._failed()
         self.finish(False)
-        return Outcome.DONE
+
+    # -- what rekeying does otherwise ---------------------------------------------------------
+
+    def _is_due(self) -> bool:
+        """Whether there is something to ask for; whoever waits is told if not."""
+        problem = obstacle(self._config)
+        if problem:
+            self.ike.log(
+                Group.CFG, Level.CONTROL, "cannot establish CHILD_SA '%s': %s",
+                self._config.name, problem,
+            )  # fmt: skip
+            self.finish(False)
+        return not problem
+
+    def _lead(self, out: Outgoing) -> None:
+        """Add what stands before the proposals."""
+
+    def _offered_selectors(self) -> tuple[Selectors, Selectors]:
+        """Return the selectors of our side and of the peer's that are offered."""
+        config, ike = self._config, self.ike
+        return (
+            resolve(config.local_ts, ike.local.host),
+            resolve(config.remote_ts, ike.remote.host),
+        )
+
+    def _corrected(self, method: int) -> ChildInitiate:
+        """Return a task that tries again with the key exchange that the responder wants."""
+        return ChildInitiate(self.ike, self._config, method=method, on_done=self.take_watch())
+
+    def _put_up(self, child: ChildSa) -> bool:
+        """Install what was negotiated, and tell that it is there."""
+        if not self._install(child):
+            return False
+        child.announce()
+        return True
+
+    def _failed(self) -> None:
+        """There is no CHILD_SA, for whatever reason."""
+        self.ike.log(Group.IKE, Level.CONTROL, "failed to establish CHILD_SA, keeping IKE_SA")

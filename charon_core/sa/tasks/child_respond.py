@@ -70,22 +70,12 @@ class ChildRespond(ChildCreate):
             return Outcome.MORE
         in_auth = offer.exchange == ExchangeType.IKE_AUTH
         child = self._choose(offer, in_auth=in_auth)
-        if child is not None:
-            self._child = child
-            try:
-                spi = child.allocate_spi()
-            except KernelError as error:
-                ike.log(Group.IKE, Level.CONTROL, "unable to create CHILD_SA: %s", error)
-                self._refuse(NotifyType.NO_ADDITIONAL_SAS)
-            else:
-                if not self._install(child):
-                    self._refuse(NotifyType.NO_ADDITIONAL_SAS)
-            self._child = None
-        if self._refusal is not None or child is None or self._selected is None:
+        if child is None or not self._put_up(child) or self._selected is None:
             out.append(self._refusal or Notify.of(NotifyType.NO_PROPOSAL_CHOSEN))
             if in_auth:
                 ike.log(Group.IKE, Level.CONTROL, "failed to establish CHILD_SA, keeping IKE_SA")
             return Outcome.DONE
+        spi = child.local_spi.to_bytes(4, "big")
         out.append(
             SecurityAssociation(proposals=(self._selected.to_wire(self._selected_number, spi),))
         )
@@ -97,6 +87,27 @@ class ChildRespond(ChildCreate):
         out.append(TrafficSelectorsResponder(selectors=to_wire(self._local_ts)))
         add_notifies(out)
         return Outcome.DONE
+
+    def _put_up(self, child: ChildSa) -> bool:
+        """Install what was negotiated and tell that it is there, or leave a refusal."""
+        if not self._take_into_kernel(child):
+            return False
+        child.announce()
+        return True
+
+    def _take_into_kernel(self, child: ChildSa, *, inbound_only: bool = False) -> bool:
+        self._child = child
+        try:
+            child.allocate_spi()
+        except KernelError as error:
+            self.ike.log(Group.IKE, Level.CONTROL, "unable to create CHILD_SA: %s", error)
+            is_installed = False
+        else:
+            is_installed = self._install(child, inbound_only=inbound_only)
+        self._child = None
+        if not is_installed:
+            self._refuse(NotifyType.NO_ADDITIONAL_SAS)
+        return is_installed
 
     def _choose(self, offer: Message, *, in_auth: bool) -> ChildSa | None:
         """Find configuration, selectors, proposal and keys, or leave a refusal."""
@@ -118,16 +129,9 @@ class ChildRespond(ChildCreate):
             )  # fmt: skip
             self._refuse(NotifyType.INVALID_SYNTAX)
             return None
-        if len(ike.children) >= ike.env.parameters.max_children:
-            ike.log(
-                Group.IKE, Level.CONTROL, "IKE_SA %s has %d CHILD_SAs already, refusing another",
-                ike, len(ike.children),
-            )  # fmt: skip
-            self._refuse(NotifyType.NO_ADDITIONAL_SAS)
+        if not self._is_allowed():
             return None
-        remote = from_wire(tsi)
-        local = from_wire(tsr)
-        config = self._find_config(local, remote)
+        config = self._find_config(from_wire(tsr), from_wire(tsi))
         if config is None:
             return None
         if not self._has_room():
@@ -164,6 +168,18 @@ class ChildRespond(ChildCreate):
         child = self._make_child(config)
         child.remote_spi = int.from_bytes(answer.spi, "big")
         return child
+
+    def _is_allowed(self) -> bool:
+        """Whether this IKE_SA may have another CHILD_SA; leaves a refusal if not."""
+        ike = self.ike
+        if len(ike.children) < ike.env.parameters.max_children:
+            return True
+        ike.log(
+            Group.IKE, Level.CONTROL, "IKE_SA %s has %d CHILD_SAs already, refusing another",
+            ike, len(ike.children),
+        )  # fmt: skip
+        self._refuse(NotifyType.NO_ADDITIONAL_SAS)
+        return False
 
     def _find_config(
         self, local: list[TrafficSelector], remote: list[TrafficSelector]

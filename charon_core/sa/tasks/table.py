@@ -9,6 +9,7 @@ from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_delete import ChildAbandon, ChildDelete
 from charon_core.sa.tasks.child_initiate import ChildInitiate
+from charon_core.sa.tasks.child_rekey import ChildRekey, ChildRekeyRespond
 from charon_core.sa.tasks.child_respond import ChildRespond
 from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tasks.ike_delete import IkeDelete
@@ -35,7 +36,8 @@ def _create_child(ike: IkeSa, message: Message) -> list[Task]:
         proposal.protocol == ProtocolId.IKE for proposal in security_association.proposals
     ):
         return [Refuse(ike)]
-    return [ChildRespond(ike)]
+    rekey = message.notify(NotifyType.REKEY_SA)
+    return [ChildRespond(ike) if rekey is None else ChildRekeyRespond(ike, rekey)]
 
 
 def _informational(ike: IkeSa, message: Message) -> list[Task]:
@@ -73,6 +75,7 @@ ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
     (ChildInitiate, ExchangeType.CREATE_CHILD_SA),
     (ChildAbandon, ExchangeType.INFORMATIONAL),
     (ChildDelete, ExchangeType.INFORMATIONAL),
+    (ChildRekey, ExchangeType.CREATE_CHILD_SA),
     (IkeDelete, ExchangeType.INFORMATIONAL),
     (Liveness, ExchangeType.INFORMATIONAL),
 )
