@@ -24,6 +24,7 @@ from charon_core.bus.listener import Group, Level
 from charon_core.bus.text import Multiline
 from charon_core.config.backend import BackendManager
 from charon_core.control.controller import Controller
+from charon_core.control.jobs import Renew, Termination
 from charon_core.control.paths import PathFinder
 from charon_core.control.resolver import Resolver
 from charon_core.credentials.manager import CredentialManager
@@ -266,6 +267,10 @@ class Daemon:
             wall_clock=time.time,
             local_port=self._local_port,
             new_spi=lambda: self.manager.new_spi(),  # noqa: PLW0108 - it is made below
+            make_successor=lambda *args: self.manager.make_successor(*args),  # noqa: PLW0108
+            borrow=lambda number: self.manager.borrow(number),  # noqa: PLW0108
+            renew=lambda renewal: self.processor.queue(Renew(self.manager, paths, renewal)),
+            retire=lambda number: self.processor.queue(Termination(self.manager, ike=number)),
             remote_endpoint=paths.find_known,
             child_ids=itertools.count(1),
         )

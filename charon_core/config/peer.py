@@ -127,7 +127,7 @@ class PeerConfig:
     jitter_time: float = 0.0
     """A random part of this is taken off the rekey or reauthentication time."""
     over_time: float = 0.0
-    """The IKE_SA is deleted this long after rekeying or reauthentication was due."""
+    """The IKE_SA is deleted this long after rekeying or reauthentication was due; 0 = never."""
     mobike: bool = True
     dpd_delay: float = 0.0
     """Silence before the peer's liveness is checked; 0 = never."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from charon_core.bus.listener import Group, Level
 from charon_core.processing.job import Job, Priority
 from charon_core.sa.state import ChildState, IkeState
+from charon_core.sa.tasks.child_initiate import ChildInitiate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from charon_core.control.paths import PathFinder
     from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.manager import IkeSaManager
+    from charon_core.sa.renewal import Renewal
 
 
 class Operation(Job):
@@ -130,6 +132,36 @@ class Initiation(Operation):
             return True
         ike.initiate_child(self._child, self.end)
         return True
+
+
+class Renew(Job):
+    """Sets an IKE_SA up in the place of one that goes, with its CHILD_SAs."""
+
+    __slots__ = ("_manager", "_paths", "_renewal", "priority")
+
+    def __init__(self, manager: IkeSaManager, paths: PathFinder, renewal: Renewal) -> None:
+        # The name of a peer may have to be resolved, which can take its time.
+        self.priority = Priority.LOW
+        self._manager = manager
+        self._paths = paths
+        self._renewal = renewal
+
+    def __str__(self) -> str:
+        return f"set up '{self._renewal.peer.name}' anew"
+
+    def execute(self) -> None:
+        """Initiate to where the connection says, or else to where the peer was last."""
+        renewal = self._renewal
+        config = renewal.peer.ike
+        path = self._paths.find(config) if config.remote_hosts else None
+        local, remote = path or (renewal.local, renewal.remote)
+        with self._manager.working_on(self._manager.create_initiator(local, remote)) as ike:
+            if ike is None:
+                return
+            ike.begin(renewal.peer, replaces=renewal.replaces)
+            for child in renewal.children:
+                ike.tasks.queue(ChildInitiate(ike, child))
+            ike.tasks.initiate()
 
 
 class Termination(Operation):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from charon_core.network.rate import RateLimit
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from charon_core.attributes.manager import AttributeManager
     from charon_core.bus.bus import Bus
     from charon_core.config.backend import BackendManager
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from charon_core.eap.registry import EapRegistry
     from charon_core.kernel.manager import KernelInterface
     from charon_core.network.packet import Endpoint, Packet
+    from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.parameters import IkeParameters
+    from charon_core.sa.renewal import Renewal
 
 NOISE_LINES: Final = 10.0
 """Log lines a second about datagrams that anybody may have sent to an IKE_SA."""
@@ -36,6 +40,12 @@ class TimerKind(Enum):
     """Forget the IKE_SA unless it has been established (unused)."""
     LIFETIME = "IKE_SA lifetime"
     """Delete the IKE_SA (unused)."""
+    REKEY = "IKE_SA rekeying"
+    """Replace the IKE_SA by a new one (unused)."""
+    REAUTH = "reauthentication"
+    """Have the peer prove itself anew (unused)."""
+    QUEUED = "queued tasks"
+    """Start what was queued before the peer could take it (unused)."""
     LIVENESS = "liveness check"
     """See whether the peer is alive (unused)."""
     KEEPALIVE = "NAT keepalive"
@@ -84,6 +94,14 @@ class Environment:
     """Our own port, without (False) or with (True) NAT traversal."""
     new_spi: Callable[[], bytes]
     """An IKE SPI that no IKE_SA of ours has, 8 octets."""
+    make_successor: Callable[[IkeSa, bytes, bool], IkeSa | None]
+    """A new IKE_SA beside one that is checked out; see `IkeSaManager.make_successor`."""
+    borrow: Callable[[int], AbstractContextManager[IkeSa | None]]
+    """A newer IKE_SA by its number, for a moment; see `IkeSaManager.borrow`."""
+    renew: Callable[[Renewal], object]
+    """Have an IKE_SA set up, soon and on another thread."""
+    retire: Callable[[int], object]
+    """Have the IKE_SA with this number deleted, soon and on another thread."""
     remote_endpoint: Callable[[IkeConfig], Endpoint | None]
     """Where a connection's peer is, as far as it is known; never blocks on a lookup."""
     child_ids: Iterator[int]

@@ -17,6 +17,8 @@ from charon_core.kernel.interface import KernelFeature
 from charon_core.network.packet import Endpoint
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.handshake import Handshake
+from charon_core.sa.lifetimes import start_life
+from charon_core.sa.renewal import renew
 from charon_core.sa.state import ChildState, IkeState, Trait
 from charon_core.sa.task_manager import TaskManager
 from charon_core.sa.tasks.child_delete import ChildDelete
@@ -26,6 +28,8 @@ from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_natd import IkeNatd
+from charon_core.sa.tasks.ike_reauth import IkeReauth
+from charon_core.sa.tasks.ike_rekey import IkeRekey
 from charon_core.sa.tasks.task import WatchedTask
 from charon_core.sa.upkeep import DUE
 from charon_core.sa.wire import NO_SPI
@@ -44,6 +48,9 @@ if TYPE_CHECKING:
     from charon_core.sa.environment import Cancellable, Environment
     from charon_core.sa.keying import IkeKeying
 
+QUEUED_DELAY: Final = 0.5
+"""Seconds that a new IKE_SA's queued tasks wait until the peer knows it, too."""
+
 MAX_LINGERING: Final = 64
 """CHILD_SAs that may receive after they were replaced; the oldest give way."""
 
@@ -54,6 +61,7 @@ class IkeSa:
     __slots__ = (
         "_handshake",
         "_timers",
+        "announced",
         "attempt",
         "children",
         "children_changed",
@@ -72,8 +80,11 @@ class IkeSa:
         "peer_config",
         "proposal",
         "reassembler",
+        "reauth_at",
+        "rekey_at",
         "remote",
         "remote_id",
+        "replaces",
         "responder_spi",
         "state",
         "tasks",
@@ -111,7 +122,13 @@ class IkeSa:
         """CHILD_SAs that were replaced and deleted, and still receive for a moment."""
         self.children_changed = False
         self.established_at: float | None = None
+        self.rekey_at: float | None = None
+        self.reauth_at: float | None = None
         self.expires_at: float | None = None
+        self.announced = False
+        """Whether listeners know it as up: they are told of its end then."""
+        self.replaces = 0
+        """Number of the IKE_SA that is to be deleted once this one is up (reauthentication)."""
         self.last_inbound = self.last_outbound = env.clock()
         self.tasks = TaskManager(self)
         self._handshake: Handshake | None = Handshake()
@@ -178,8 +195,14 @@ class IkeSa:
 
     # -- commands -----------------------------------------------------------------------------
 
-    def begin(self, peer: PeerConfig) -> None:
-        """Take the configuration under which this IKE_SA will be initiated."""
+    def begin(self, peer: PeerConfig, *, replaces: int = 0) -> None:
+        """Take the configuration under which this IKE_SA will be initiated.
+
+        Args:
+            peer: The configuration.
+            replaces: Number of an IKE_SA that is to be deleted once this one is up, 0 for none.
+        """
+        self.replaces = replaces
         self.peer_config = peer
         self.ike_config = peer.ike
         self.env.bus.set_sa(self.ref)
@@ -199,6 +222,7 @@ class IkeSa:
         self._queue_setup()
 
     def _queue_setup(self) -> None:
+        self.traits |= Trait.WE_BEGAN
         for task in (IkeInit, IkeNatd, IkeAuth):
             self.tasks.queue(task(self))
 
@@ -211,11 +235,11 @@ class IkeSa:
 
     def delete(self, on_done: Callable[[bool], None] | None = None) -> None:
         """Delete the IKE_SA: at once if the peer does not count on it yet, else by exchange."""
-        if self.state is IkeState.ESTABLISHED:
+        if self.state.is_up:
             self.tasks.queue(IkeDelete(self, on_done))
             self.tasks.initiate()
             return
-        if self.state is IkeState.DELETING:
+        if self.state in {IkeState.REKEYED, IkeState.DELETING}:
             self.tasks.queue(IkeDelete(self, on_done))
             return
         self.log(Group.IKE, Level.CONTROL, "destroying IKE_SA in state %s without notification",
@@ -223,6 +247,25 @@ class IkeSa:
         self.set_state(IkeState.DESTROYING)
         if on_done is not None:
             on_done(True)
+
+    def rekey(self, on_done: Callable[[bool], None] | None = None) -> None:
+        """Replace the IKE_SA by a new one, which gets the CHILD_SAs."""
+        self.tasks.queue(IkeRekey(self, on_done=on_done))
+        self.tasks.initiate()
+
+    def reauthenticate(self) -> None:
+        """Have both sides prove who they are anew: by a new IKE_SA, after this one or beside it."""
+        if not self.env.parameters.make_before_break:
+            self.tasks.queue(IkeReauth(self))
+            self.tasks.initiate()
+            return
+        self.log(Group.IKE, Level.AUDIT, "reauthenticating IKE_SA %s by a second one", self)
+        renew(self, (child.config for child in self.children), replaces=self.unique_id)
+
+    def start_queued_soon(self) -> None:
+        """Start queued tasks in a moment: the peer cannot take requests before our answer."""
+        if self.tasks.queued:
+            self.start_timer(TimerKind.QUEUED, QUEUED_DELAY)
 
     def delete_child(self, child: ChildSa, on_done: Callable[[bool], None] | None = None) -> None:
         """Delete one CHILD_SA by exchange."""
@@ -255,29 +298,17 @@ class IkeSa:
         if self.keying is not None:
             self.keying.forget_authentication()
         self.cancel_timer(TimerKind.HALF_OPEN)
+        self.announced = True
         self.log(Group.IKE, Level.AUDIT, "IKE_SA %s established between %s", self, self.ends_text())
         self.env.bus.publish(IkeUp(self.ref))
-        self._start_lifetime()
-        if self.peer_config is not None and self.peer_config.dpd_delay:
-            self.start_timer(TimerKind.LIVENESS, self.peer_config.dpd_delay)
-        if Trait.NAT_HERE in self.traits and self.env.parameters.keep_alive:
-            self.start_timer(TimerKind.KEEPALIVE, self.env.parameters.keep_alive)
+        start_life(self)
+        if self.replaces:
+            self.env.retire(self.replaces)
+            self.replaces = 0
 
     def leave_handshake(self) -> None:
         """Forget what only the handshake needs; called once its last message is built."""
         self._handshake = None
-
-    def _start_lifetime(self) -> None:
-        config = self.peer_config
-        if config is None:
-            return
-        due = min((t for t in (config.rekey_time, config.reauth_time) if t), default=0.0)
-        if not due:
-            return
-        lifetime = due + config.over_time
-        self.expires_at = self.env.clock() + lifetime
-        self.log(Group.IKE, Level.CONTROL, "maximum IKE_SA lifetime %ds", lifetime)
-        self.start_timer(TimerKind.LIFETIME, lifetime)
 
     def finish_deletes(self) -> None:
         """The peer's delete crossed ours: whoever waits for ours is served as well."""
@@ -289,7 +320,6 @@ class IkeSa:
 
     def destroy(self) -> None:
         """Take everything down without a word to the peer. Called once, by the manager."""
-        was_up = self.established_at is not None
         self.set_state(IkeState.DESTROYING)
         self.tasks.flush()
         self.cancel_timers()
@@ -298,7 +328,7 @@ class IkeSa:
         for child in self.lingering:
             child.destroy()
         self.lingering.clear()
-        if was_up:
+        if self.announced:
             self.env.bus.publish(IkeDown(self.ref))
 
     # -- children -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from charon_core.crypto.key_derivation import (
     ChildKeys,
     derive_child_keys,
     derive_ike_keys,
+    derive_rekeyed_ike_keys,
     psk_auth,
     signed_octets,
 )
@@ -77,6 +78,29 @@ class IkeKeying:
             self._prf, self._sk_d, nonce_i, nonce_r, shared, encryption, integrity
         )
 
+    def rekeyed(  # noqa: PLR0917 - the order of the RFC
+        self,
+        prf: Prf,
+        nonce_i: bytes,
+        nonce_r: bytes,
+        shared: bytes,
+        initiator_spi: bytes,
+        responder_spi: bytes,
+        lengths: tuple[int, int],
+    ) -> IkeKeys:
+        """Derive the keys of a successor (RFC 7296 2.18); see `derive_rekeyed`."""
+        return derive_rekeyed_ike_keys(
+            self._prf,
+            self._sk_d,
+            prf,
+            nonce_i,
+            nonce_r,
+            shared,
+            initiator_spi,
+            responder_spi,
+            *lengths,
+        )
+
     def forget_authentication(self) -> None:
         """Drop the keys that only IKE_AUTH needs."""
         self._sk_pi = self._sk_pr = b""
@@ -100,16 +124,26 @@ def derive_keying(
     Raises:
         UnsupportedAlgorithm: The proposal names an algorithm that is not available.
     """
-    encryption = proposal.first(TransformType.ENCR)
-    integrity = proposal.first(TransformType.INTEG)
-    prf_transform = proposal.first(TransformType.PRF)
-    if encryption is None or prf_transform is None:
-        raise ValueError(f"an IKE proposal needs encryption and PRF, got {proposal}")
-    prf = get_prf(PrfId(prf_transform.id))
-    integrity_id = integrity.id if integrity is not None else 0
+    prf = _prf_of(proposal)
     keys = derive_ike_keys(
         prf, nonce_i, nonce_r, shared, initiator_spi, responder_spi, *_lengths(proposal)
     )
+    return _keying(proposal, prf, keys, is_initiator=is_initiator), keys
+
+
+def _prf_of(proposal: Proposal) -> Prf:
+    transform = proposal.first(TransformType.PRF)
+    if transform is None:
+        raise ValueError(f"an IKE proposal needs a PRF, got {proposal}")
+    return get_prf(PrfId(transform.id))
+
+
+def _keying(proposal: Proposal, prf: Prf, keys: IkeKeys, *, is_initiator: bool) -> IkeKeying:
+    encryption = proposal.first(TransformType.ENCR)
+    integrity = proposal.first(TransformType.INTEG)
+    if encryption is None:
+        raise ValueError(f"an IKE proposal needs encryption, got {proposal}")
+    integrity_id = integrity.id if integrity is not None else 0
     of_initiator = create_message_cipher(
         encryption.id, encryption.key_length, integrity_id, keys.sk_ei, keys.sk_ai
     )
@@ -117,8 +151,34 @@ def derive_keying(
         encryption.id, encryption.key_length, integrity_id, keys.sk_er, keys.sk_ar
     )
     if is_initiator:
-        return IkeKeying(prf, keys, inbound=of_responder, outbound=of_initiator), keys
-    return IkeKeying(prf, keys, inbound=of_initiator, outbound=of_responder), keys
+        return IkeKeying(prf, keys, inbound=of_responder, outbound=of_initiator)
+    return IkeKeying(prf, keys, inbound=of_initiator, outbound=of_responder)
+
+
+def derive_rekeyed(
+    old: IkeKeying,
+    proposal: Proposal,
+    *,
+    nonce_i: bytes,
+    nonce_r: bytes,
+    shared: bytes,
+    initiator_spi: bytes,
+    responder_spi: bytes,
+    is_initiator: bool,
+) -> tuple[IkeKeying, IkeKeys]:
+    """Derive the keys of an IKE_SA that replaces another one (RFC 7296 2.18).
+
+    Returns:
+        The keying, and the keys as such for listeners that may see them.
+
+    Raises:
+        UnsupportedAlgorithm: The proposal names an algorithm that is not available.
+    """
+    prf = _prf_of(proposal)
+    keys = old.rekeyed(
+        prf, nonce_i, nonce_r, shared, initiator_spi, responder_spi, _lengths(proposal)
+    )
+    return _keying(proposal, prf, keys, is_initiator=is_initiator), keys
 
 
 def _lengths(proposal: Proposal) -> tuple[int, int]:

@@ -35,6 +35,9 @@ SNAPSHOT_PATIENCE: Final = 2.0
 SHUTDOWN_PATIENCE: Final = 0.5
 """The same when the daemon stops, as long as there is time."""
 
+BORROW_PATIENCE: Final = 2.0
+"""Seconds that a worker with an IKE_SA waits for a newer one that it has to do with."""
+
 MAX_WAITERS: Final = 4
 """Workers that may wait for one IKE_SA; more are turned away at once."""
 
@@ -53,6 +56,7 @@ class _Entry:
         "arrived",
         "available",
         "begun",
+        "born",
         "half_open_host",
         "ike",
         "inbound",
@@ -83,6 +87,8 @@ class _Entry:
         """SPIs of its CHILD_SAs that are ours."""
         self.outbound: tuple[_Outbound, ...] = ()
         """Those that are the peer's."""
+        self.born: tuple[IkeSa, ...] = ()
+        """What was made while it was checked out; checked in together with it."""
 
 
 class IkeSaManager:
@@ -146,6 +152,39 @@ class IkeSaManager:
             return None
         self._env.bus.set_sa(entry.ike.ref)
         return entry.ike
+
+    def make_successor(self, ike: IkeSa, spi: bytes, is_initiator: bool) -> IkeSa | None:
+        """Return a new IKE_SA beside one that is checked out; both are checked in together.
+
+        Args:
+            ike: The one that is to be replaced.
+            spi: Our SPI of the new one, from `new_spi`.
+            is_initiator: Whether we are its initiator.
+
+        Returns:
+            The new one, or None if the daemon stops or somebody has that SPI meanwhile.
+        """
+        with self._lock:
+            if self._closed or spi in self._by_spi:
+                return None
+            new = self._insert(spi, ike.local, ike.remote, is_initiator=is_initiator).ike
+            self._by_number[ike.unique_id].born += (new,)
+            return new
+
+    @contextmanager
+    def borrow(self, unique_id: int) -> Iterator[IkeSa | None]:
+        """Check out an IKE_SA while an older one is held, for a moment.
+
+        Only newer ones may be had so: that is what keeps two threads from waiting for each other.
+        """
+        bus = self._env.bus
+        holder = bus.current_sa
+        try:
+            with self.working_on(self.checkout_by_number(unique_id, BORROW_PATIENCE)) as ike:
+                bus.set_sa(holder)
+                yield ike
+        finally:
+            bus.set_sa(holder)
 
     def checkout(self, spi: bytes) -> IkeSa | None:
         """Return the IKE_SA that has this SPI of ours, or None if there is none to be had."""
@@ -261,9 +300,14 @@ class IkeSaManager:
         """Put a new IKE_SA into the table, in use already; the lock is held."""
         if self._closed or (self._limit and len(self._by_spi) >= self._limit):
             return None
+        return self._insert(self._new_spi(), local, remote, is_initiator=is_initiator)
+
+    def _insert(
+        self, spi: bytes, local: Endpoint, remote: Endpoint, *, is_initiator: bool
+    ) -> _Entry:
         number = self._next_number
         self._next_number += 1
-        ike = IkeSa(self._env, number, self._new_spi(), local, remote, is_initiator=is_initiator)
+        ike = IkeSa(self._env, number, spi, local, remote, is_initiator=is_initiator)
         entry = _Entry(ike)
         self._by_spi[entry.spi] = entry
         self._by_number[number] = entry
@@ -308,17 +352,23 @@ class IkeSaManager:
 
     def checkin(self, ike: IkeSa) -> None:
         """Give an IKE_SA back; one that has come to its end is destroyed."""
+        entry = self._by_number[ike.unique_id]
+        born, entry.born = entry.born, ()
         if ike.state is IkeState.DESTROYING:
             self._destroy(ike)
-            return
+        else:
+            self._release(entry)
+        for new in born:
+            self.checkin(new)
+        self._env.bus.set_sa(None)
+
+    def _release(self, entry: _Entry) -> None:
         with self._lock:
-            entry = self._by_number[ike.unique_id]
             self._update_index(entry)
             entry.processing = None
             self._in_use.discard(entry)
             if entry.available is not None:
                 entry.available.notify()
-        self._env.bus.set_sa(None)
 
     def _update_index(self, entry: _Entry) -> None:
         ike = entry.ike
@@ -358,7 +408,6 @@ class IkeSaManager:
                 self._in_use.discard(entry)
                 if entry.available is not None:
                     entry.available.notify_all()
-            self._env.bus.set_sa(None)
 
     def _forget_children(self, entry: _Entry) -> None:
         for spi in entry.inbound:
@@ -392,7 +441,8 @@ class IkeSaManager:
                     Group.IKE, Level.AUDIT,
                     "IKE_SA %s is destroyed: an internal error interrupted its work", ike,
                 )  # fmt: skip
-                ike.set_state(IkeState.DESTROYING)
+                for broken in (ike, *self._by_number[ike.unique_id].born):
+                    broken.set_state(IkeState.DESTROYING)
             raise
         finally:
             if ike is not None:

@@ -40,6 +40,8 @@ class IkeParameters:
     max_selector_pairs: int = 4096
     """Pairs of traffic selectors in all CHILD_SAs of one IKE_SA: each pair is three policies."""
 
+    make_before_break: bool = False
+    """Reauthenticate by a second IKE_SA beside the old one, instead of after it."""
     rekey_retry: float = 15.0
     """Time after which a rekeying that has failed is tried again."""
     rekey_retry_jitter: float = 10.0

@@ -73,6 +73,8 @@ class Trait(Flag):
     """What the two sides of an IKE_SA have learned of each other and of the path between them."""
 
     NONE = 0
+    WE_BEGAN = auto()
+    """We initiated the first of the IKE_SAs that have replaced each other."""
     NAT_HERE = auto()
     """A NAT changes the addresses that we send from (RFC 7296 2.23)."""
     NAT_THERE = auto()

@@ -7,7 +7,7 @@ gets the same response again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from charon_core.sa.ike_sa import IkeSa
 
 _FIRST_INFORMATIVE_ATTEMPT = 1
+
+_WORKING: Final = frozenset({IkeState.ESTABLISHED, IkeState.REKEYED, IkeState.DELETING})
+"""Where queued tasks may begin, one at a time."""
 
 _MAX_STRANGER_REPEATS = 8
 """How often an IKE_SA_INIT response is sent again: its address may be a victim's, not the peer's.
@@ -122,14 +125,13 @@ class TaskManager:
     def _activate(self) -> bool:
         state = self._ike.state
         if state is IkeState.CREATED:
-            self._active = sorted(
-                (task for task in self._queued if type(task) in SETUP_ORDER),
-                key=lambda task: SETUP_ORDER.index(type(task)),
-            )
+            # One of each: the IKE_AUTH exchange has room for a single CHILD_SA.
+            first = {type(task): task for task in reversed(self._queued)}
+            self._active = [first[kind] for kind in SETUP_ORDER if kind in first]
             self._queued = [task for task in self._queued if task not in self._active]
             self.exchange = ExchangeType.IKE_SA_INIT
             return bool(self._active)
-        if state in {IkeState.ESTABLISHED, IkeState.DELETING}:
+        if state in _WORKING:
             for kind, exchange in ESTABLISHED_ORDER:
                 for task in self._queued:
                     if type(task) is kind:
@@ -306,6 +308,11 @@ class TaskManager:
         """Hand out all tasks of ours and forget them; the caller goes on with them or aborts."""
         tasks = [*self._active, *self._queued]
         self._active, self._queued = [], []
+        return tasks
+
+    def take_queued(self) -> list[Task]:
+        """Hand out the tasks that have not begun, and forget them: another IKE_SA does them."""
+        tasks, self._queued = self._queued, []
         return tasks
 
     def restart(self) -> None:

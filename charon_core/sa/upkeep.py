@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.sa.environment import TimerKind
+from charon_core.sa.lifetimes import may_reauthenticate
 from charon_core.sa.state import ChildState, IkeState, Trait
 from charon_core.sa.tasks.liveness import Liveness
 
@@ -39,12 +40,39 @@ def _delete_unanswered(ike: IkeSa, _: int) -> None:
     if ike.state is IkeState.DELETING:
         ike.log(Group.IKE, Level.CONTROL, "delete of IKE_SA %s unanswered, destroying it", ike)
         ike.set_state(IkeState.DESTROYING)
+    elif ike.state is IkeState.REKEYED:
+        ike.log(
+            Group.IKE, Level.CONTROL,
+            "peer has not deleted IKE_SA %s after rekeying, destroying it", ike,
+        )  # fmt: skip
+        ike.set_state(IkeState.DESTROYING)
+
+
+def _rekey(ike: IkeSa, _: int) -> None:
+    if ike.state is IkeState.ESTABLISHED:
+        ike.rekey()
+
+
+def _reauthenticate(ike: IkeSa, _: int) -> None:
+    if ike.state is not IkeState.ESTABLISHED:
+        ike.start_timer(TimerKind.REAUTH, ike.env.parameters.rekey_retry)
+    elif not may_reauthenticate(ike):
+        ike.log(
+            Group.IKE, Level.CONTROL,
+            "only the initiator can reauthenticate IKE_SA %s, waiting for it", ike,
+        )  # fmt: skip
+    else:
+        ike.reauthenticate()
+
+
+def _start_queued(ike: IkeSa, _: int) -> None:
+    ike.tasks.initiate()
 
 
 def _check_liveness(ike: IkeSa, _: int) -> None:
     """Ask for a sign of life after silence (RFC 7296 2.4); every answer counts, ESP as well."""
     delay = ike.peer_config.dpd_delay if ike.peer_config is not None else 0.0
-    if not delay or ike.state is not IkeState.ESTABLISHED:
+    if not delay or not ike.state.is_up:
         return
     latest = ike.last_inbound
     for child in ike.children:
@@ -62,7 +90,7 @@ def _check_liveness(ike: IkeSa, _: int) -> None:
 def _keep_nat_mapping(ike: IkeSa, _: int) -> None:
     """Send a NAT keepalive after silence of our own (RFC 3948 4)."""
     interval = ike.env.parameters.keep_alive
-    if Trait.NAT_HERE not in ike.traits or ike.state is not IkeState.ESTABLISHED:
+    if Trait.NAT_HERE not in ike.traits or not ike.state.is_up:
         return
     latest = ike.last_outbound
     for child in ike.children:
@@ -105,6 +133,9 @@ DUE: Final[dict[TimerKind, Callable[[IkeSa, int], None]]] = {
     TimerKind.LIVENESS: _check_liveness,
     TimerKind.KEEPALIVE: _keep_nat_mapping,
     TimerKind.DESTROY: _delete_unanswered,
+    TimerKind.REKEY: _rekey,
+    TimerKind.REAUTH: _reauthenticate,
+    TimerKind.QUEUED: _start_queued,
     TimerKind.CHILD_REKEY: _rekey_child_again,
     TimerKind.CHILD_RETIRE: _retire_child,
 }

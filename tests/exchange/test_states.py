@@ -178,7 +178,7 @@ def test_unknown_payload_that_is_not_critical_is_skipped() -> None:
     assert len(world.in_flight) == 1
 
 
-def test_rekey_of_the_ike_sa_is_refused_in_order() -> None:
+def test_a_rekeying_of_the_ike_sa_without_key_exchange_is_refused() -> None:
     world = established()
     proposal = only(world.moon).proposal.to_wire(1, bytes(range(8)))
     request = message_of(
@@ -190,7 +190,7 @@ def test_rekey_of_the_ike_sa_is_refused_in_order() -> None:
     )
     inject(world, world.moon, request)
     assert world.sun.states == ["ESTABLISHED"]
-    assert world.sun.recorder.said("NO_ADDITIONAL_SAS")
+    assert world.sun.recorder.said("needs SA, nonce and KE payloads")
 
 
 def test_a_plain_message_is_never_taken_for_a_protected_one() -> None:

@@ -24,6 +24,7 @@ from charon_core.config.keywords import parse_proposals
 from charon_core.config.memory import ConnectionTable
 from charon_core.config.peer import AuthClass, AuthConfig, PeerConfig
 from charon_core.config.traffic_selector import TrafficSelector
+from charon_core.control.jobs import Renew, Termination
 from charon_core.credentials.manager import CredentialManager
 from charon_core.credentials.sets import MemorySet, SecretKind, SharedSecret
 from charon_core.crypto.secret import Secret
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from charon_core.processing.job import Job
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.ike_sa import IkeSa
+    from charon_core.sa.renewal import Renewal
 
 PSK = b"correct horse battery staple"
 IKE_PROPOSAL = "aes128gcm16-prfsha256-x25519!"
@@ -170,6 +172,7 @@ class Host:
         self.kernel = KernelInterface(self.backend, StillNet(address))
         self.keepalives: list[tuple[Endpoint, Endpoint]] = []
         self.timers: list[VirtualTimer] = []
+        self.jobs: list[Job] = []
         self.random = Drbg(seed)
         self.env = Environment(
             bus=self.bus,
@@ -187,6 +190,10 @@ class Host:
             wall_clock=lambda: EPOCH + world.now,
             local_port=lambda natt: 4500 if natt else 500,
             new_spi=lambda: self.manager.new_spi(),  # noqa: PLW0108 - it is made below
+            make_successor=lambda *args: self.manager.make_successor(*args),  # noqa: PLW0108
+            borrow=lambda number: self.manager.borrow(number),  # noqa: PLW0108
+            renew=self.renew,
+            retire=lambda number: self.soon(Termination(self.manager, ike=number)),
             remote_endpoint=lambda config: Endpoint(config.remote[0], config.remote_port),
             child_ids=itertools.count(1),
         )
@@ -210,6 +217,22 @@ class Host:
         timer = VirtualTimer(self.world.now + delay, next(self.world.numbers), action, kind)
         heapq.heappush(self.timers, timer)
         return timer
+
+    def renew(self, renewal: Renewal) -> None:
+        self.soon(Renew(self.manager, self, renewal))
+
+    def find(self, config: IkeConfig) -> tuple[Endpoint, Endpoint]:
+        """Be the path finder of this daemon."""
+        return Endpoint(self.address, 500), Endpoint(config.remote[0], config.remote_port)
+
+    def soon(self, job: Job) -> None:
+        """Have a job done on another thread."""
+        self.jobs.append(job)
+
+    def do_jobs(self) -> None:
+        """Do what the other threads are to do."""
+        while self.jobs:
+            self.jobs.pop(0).execute()
 
     # -- what a test does ---------------------------------------------------------------------
 
@@ -349,6 +372,7 @@ class World:
         host = self.hosts.get(packet.destination.host)
         if host is not None:
             host.receive(packet)
+            host.do_jobs()
         self.watch()
 
     def step(self) -> Packet:
@@ -392,6 +416,7 @@ class World:
                 continue
             self.now = max(self.now, timer.time)
             timer.action()
+            host.do_jobs()
             if deliver:
                 self.run()
             elif not keep:

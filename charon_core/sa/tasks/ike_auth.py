@@ -19,6 +19,7 @@ from charon_core.encoding.registry import AuthMethod, ExchangeType, NotifyType
 from charon_core.sa.authenticators import certificates, psk, pubkey
 from charon_core.sa.authenticators.proof import AuthenticationError, own_proof, peer_proof
 from charon_core.sa.reports import report_peer_error
+from charon_core.sa.tasks.ike_reauth import add_lifetime, learn_lifetime
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class IkeAuth(Task):
             )
             return self._reject_responder()
         ike.establish()
+        learn_lifetime(ike, message)
         return Outcome.DONE
 
     def _reject_responder(self) -> Outcome:
@@ -222,6 +224,7 @@ class IkeAuth(Task):
             out[:] = [Notify.of(NotifyType.AUTHENTICATION_FAILED)]
             return Outcome.DESTROY
         ike.establish()
+        add_lifetime(ike, out)
         return Outcome.DONE
 
     # -- both ---------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ class IkeDelete(WatchedTask):
             report_peer_error(ike, refusal)
         else:
             ike.log(Group.IKE, Level.CONTROL, "received DELETE for IKE_SA %s", ike)
+        for task in ike.tasks.active:
+            task.peer_deletes()
         if ike.state is not IkeState.DELETING:
             ike.log(Group.IKE, Level.AUDIT, "deleting IKE_SA %s between %s", ike, ike.ends_text())
             ike.set_state(IkeState.DELETING)

@@ -7,22 +7,21 @@ from typing import ClassVar
 from charon_core.bus.listener import Group, Level
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType
-from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
 
 
 class Refuse(Task):
-    """Says TEMPORARY_FAILURE while we delete the IKE_SA, NO_ADDITIONAL_SAS otherwise."""
+    """Says TEMPORARY_FAILURE: the IKE_SA is about to be replaced, or to end."""
 
     __slots__ = ()
     name: ClassVar[str] = "REFUSE"
 
     def build_response(self, out: Outgoing) -> Outcome:
         """Say no."""
-        deleting = self.ike.state is IkeState.DELETING
-        kind = NotifyType.TEMPORARY_FAILURE if deleting else NotifyType.NO_ADDITIONAL_SAS
         self.ike.log(
-            Group.IKE, Level.CONTROL, "unable to serve this request, sending %s", kind.name
-        )
-        out.append(Notify.of(kind))
+            Group.IKE, Level.CONTROL,
+            "unable to serve this request in state %s, sending TEMPORARY_FAILURE",
+            self.ike.state.value,
+        )  # fmt: skip
+        out.append(Notify.of(NotifyType.TEMPORARY_FAILURE))
         return Outcome.DONE

@@ -15,6 +15,8 @@ from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_natd import IkeNatd
+from charon_core.sa.tasks.ike_reauth import IkeAuthLifetime, IkeReauth
+from charon_core.sa.tasks.ike_rekey import IkeRekey, IkeRekeyRespond
 from charon_core.sa.tasks.liveness import Liveness
 from charon_core.sa.tasks.refuse import Refuse
 
@@ -35,7 +37,7 @@ def _create_child(ike: IkeSa, message: Message) -> list[Task]:
     if security_association is not None and any(
         proposal.protocol == ProtocolId.IKE for proposal in security_association.proposals
     ):
-        return [Refuse(ike)]
+        return [IkeRekeyRespond(ike)]
     rekey = message.notify(NotifyType.REKEY_SA)
     return [ChildRespond(ike) if rekey is None else ChildRekeyRespond(ike, rekey)]
 
@@ -49,7 +51,15 @@ def _informational(ike: IkeSa, message: Message) -> list[Task]:
         return [IkeDelete(ike)]
     if deletes:
         return [ChildDelete(ike)]
+    if message.notify(NotifyType.AUTH_LIFETIME) is not None:
+        return [IkeAuthLifetime(ike)]
     return [Liveness(ike)]
+
+
+def _while_rekeying(ike: IkeSa, message: Message) -> list[Task]:
+    """Our request for a new IKE_SA is under way: the peer may ask for the same, and no more."""
+    tasks = _create_child(ike, message)
+    return tasks if type(tasks[0]) is IkeRekeyRespond else [Refuse(ike)]
 
 
 def _refuse(ike: IkeSa, _message: Message) -> list[Task]:
@@ -60,6 +70,10 @@ RESPONDER: Final[dict[tuple[IkeState, int], Callable[[IkeSa, Message], list[Task
     (IkeState.CREATED, ExchangeType.IKE_SA_INIT): _setup,
     (IkeState.ESTABLISHED, ExchangeType.CREATE_CHILD_SA): _create_child,
     (IkeState.ESTABLISHED, ExchangeType.INFORMATIONAL): _informational,
+    (IkeState.REKEYING, ExchangeType.CREATE_CHILD_SA): _while_rekeying,
+    (IkeState.REKEYING, ExchangeType.INFORMATIONAL): _informational,
+    (IkeState.REKEYED, ExchangeType.CREATE_CHILD_SA): _refuse,
+    (IkeState.REKEYED, ExchangeType.INFORMATIONAL): _informational,
     (IkeState.DELETING, ExchangeType.CREATE_CHILD_SA): _refuse,
     (IkeState.DELETING, ExchangeType.INFORMATIONAL): _informational,
 }
@@ -77,6 +91,8 @@ ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
     (ChildDelete, ExchangeType.INFORMATIONAL),
     (ChildRekey, ExchangeType.CREATE_CHILD_SA),
     (IkeDelete, ExchangeType.INFORMATIONAL),
+    (IkeRekey, ExchangeType.CREATE_CHILD_SA),
+    (IkeReauth, ExchangeType.INFORMATIONAL),
     (Liveness, ExchangeType.INFORMATIONAL),
 )
 """Which queued task goes first once the IKE_SA is established, and in which exchange."""

@@ -63,6 +63,9 @@ class Task:
         """Add this task's payloads to our response."""
         return Outcome.DONE
 
+    def peer_deletes(self) -> None:
+        """Learn that the peer deletes the IKE_SA while this task waits for an answer."""
+
     def abort(self) -> None:
         """Give up: release what is held and tell those who wait. Called at most once."""
 

@@ -1,0 +1,43 @@
+"""An IKE_SA that is to be set up in the place of one that goes: what to do is a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from charon_core.config.child import ChildConfig
+    from charon_core.config.peer import PeerConfig
+    from charon_core.network.packet import Endpoint
+    from charon_core.sa.ike_sa import IkeSa
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What to initiate, and where the peer was last.
+
+    Attributes:
+        peer: The connection.
+        children: The CHILD_SAs that are wanted, at least one.
+        local: Our endpoint of the IKE_SA that goes.
+        remote: The peer's.
+        replaces: The number of the IKE_SA that is to be deleted once the new one is up; 0 if it
+            is gone already.
+    """
+
+    peer: PeerConfig
+    children: tuple[ChildConfig, ...]
+    local: Endpoint
+    remote: Endpoint
+    replaces: int = 0
+
+
+def renew(ike: IkeSa, children: Iterable[ChildConfig], *, replaces: int = 0) -> bool:
+    """Have an IKE_SA set up anew with these CHILD_SAs; False if there is nothing to set up."""
+    wanted = tuple(dict.fromkeys(children))
+    if ike.peer_config is None or not wanted:
+        return False
+    ike.env.renew(Renewal(ike.peer_config, wanted, ike.local, ike.remote, replaces))
+    return True
