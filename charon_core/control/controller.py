@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from charon_core.bus.listener import Group, Level
-from charon_core.control.jobs import Initiation, Termination
+from charon_core.control.jobs import Initiation, Rekeying, Termination
 from charon_core.control.stream import LogStream
 
 if TYPE_CHECKING:
@@ -114,6 +114,28 @@ class Controller:
     ) -> Result:
         """Delete a CHILD_SA; arguments as of `initiate`."""
         return self._run(Termination(self._manager, child=unique_id), timeout, on_log, level)
+
+    def rekey_ike(
+        self,
+        unique_id: int,
+        *,
+        timeout: float | None = None,
+        on_log: Callable[[LogRecord], bool] | None = None,
+        level: Level = Level.CONTROL,
+    ) -> Result:
+        """Replace an IKE_SA by a new one; arguments as of `initiate`."""
+        return self._run(Rekeying(self._manager, ike=unique_id), timeout, on_log, level)
+
+    def rekey_child(
+        self,
+        unique_id: int,
+        *,
+        timeout: float | None = None,
+        on_log: Callable[[LogRecord], bool] | None = None,
+        level: Level = Level.CONTROL,
+    ) -> Result:
+        """Replace a CHILD_SA by a new one; arguments as of `initiate`."""
+        return self._run(Rekeying(self._manager, child=unique_id), timeout, on_log, level)
 
     def list_ike_sas(self, *, wait: bool = True) -> list[IkeSaSnapshot]:
         """Return all IKE_SAs, newest first; without `wait` those at work are left out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.listener import Group, Level
 from charon_core.processing.job import Job, Priority
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from charon_core.config.child import ChildConfig
     from charon_core.config.peer import PeerConfig
     from charon_core.control.paths import PathFinder
+    from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.manager import IkeSaManager
     from charon_core.sa.renewal import Renewal
@@ -106,9 +107,7 @@ class Initiation(Operation):
 
     def _joins(self, ike: IkeSa) -> bool:
         """Initiate within an existing IKE_SA, if it is of this connection and lives."""
-        usable = ike.state is IkeState.ESTABLISHED or (
-            ike.is_initiator and ike.state is IkeState.CONNECTING
-        )
+        usable = ike.state.is_up or (ike.is_initiator and ike.state is IkeState.CONNECTING)
         if not usable or ike.peer_config != self._peer:
             return False
         self.unique_id = ike.unique_id
@@ -116,7 +115,8 @@ class Initiation(Operation):
             (
                 child
                 for child in ike.children
-                if child.config == self._child and child.state is ChildState.INSTALLED
+                if child.config == self._child
+                and child.state in {ChildState.INSTALLED, ChildState.REKEYING}
             ),
             None,
         )
@@ -164,10 +164,12 @@ class Renew(Job):
             ike.tasks.initiate()
 
 
-class Termination(Operation):
-    """Deletes an IKE_SA or a CHILD_SA, by number."""
+class _OnSa(Operation):
+    """A command about an IKE_SA or a CHILD_SA that is named by its number."""
 
     __slots__ = ("_child", "_ike", "_manager")
+
+    verb: ClassVar[str]
 
     def __init__(self, manager: IkeSaManager, *, ike: int = 0, child: int = 0) -> None:
         super().__init__()
@@ -177,30 +179,55 @@ class Termination(Operation):
         self._child = child
 
     def __str__(self) -> str:
-        return f"terminate [{self._ike}]" if self._ike else f"terminate {{{self._child}}}"
+        return f"{self.verb} [{self._ike}]" if self._ike else f"{self.verb} {{{self._child}}}"
 
     def run(self) -> None:
-        """Find it and start deleting."""
-        if self._ike:
-            with self._manager.working_on(self._manager.checkout_by_number(self._ike)) as ike:
-                if ike is not None:
-                    self.found = True
-                    self.unique_id = ike.unique_id
-                    ike.delete(self.end)
+        """Find it and begin."""
+        numbers = [self._ike] if self._ike else self._manager.numbers_by_child(self._child)
+        for number in numbers:
+            with self._manager.working_on(self._manager.checkout_by_number(number)) as ike:
+                if ike is not None and self._begin(ike):
                     return
-        else:
-            for number in self._manager.numbers_by_child(self._child):
-                with self._manager.working_on(self._manager.checkout_by_number(number)) as ike:
-                    if ike is not None and self._delete_child(ike):
-                        return
         self.found = False
         self.end(False)
 
-    def _delete_child(self, ike: IkeSa) -> bool:
+    def _begin(self, ike: IkeSa) -> bool:
         child = next((c for c in ike.children if c.unique_id == self._child), None)
-        if child is None:
+        if child is None and not self._ike:
             return False
         self.found = True
         self.unique_id = ike.unique_id
-        ike.delete_child(child, self.end)
+        self.act(ike, child)
         return True
+
+    def act(self, ike: IkeSa, child: ChildSa | None) -> None:
+        """Do it to the CHILD_SA, or to the IKE_SA if there is none."""
+        raise NotImplementedError
+
+
+class Termination(_OnSa):
+    """Deletes an IKE_SA or a CHILD_SA."""
+
+    __slots__ = ()
+    verb = "terminate"
+
+    def act(self, ike: IkeSa, child: ChildSa | None) -> None:
+        """Start deleting."""
+        if child is None:
+            ike.delete(self.end)
+        else:
+            ike.delete_child(child, self.end)
+
+
+class Rekeying(_OnSa):
+    """Replaces an IKE_SA or a CHILD_SA by a new one."""
+
+    __slots__ = ()
+    verb = "rekey"
+
+    def act(self, ike: IkeSa, child: ChildSa | None) -> None:
+        """Start rekeying."""
+        if child is None:
+            ike.rekey(self.end)
+        else:
+            ike.rekey_child(child, self.end)

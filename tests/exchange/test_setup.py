@@ -6,7 +6,7 @@ import pytest
 
 from charon_core.bus.events import ChildUp, IkeUp
 from charon_core.sa.environment import TimerKind
-from tests.exchange.world import World, establish, tunnel
+from tests.exchange.world import World, child, connection, establish, share_secret, tunnel
 
 
 def test_four_messages_make_a_tunnel() -> None:
@@ -144,3 +144,28 @@ def test_both_delete_the_child_at_once() -> None:
         assert host.states == ["ESTABLISHED"]
         assert not host.backend.states
         assert not host.backend.policies
+
+
+def test_each_try_asks_for_one_child_however_many_wait() -> None:
+    world = World()
+    share_secret(world.moon)
+    share_secret(world.sun)
+    pairs = [("a", "10.1.0.0/16", "10.2.0.0/16"), ("b", "10.3.0.0/16", "10.4.0.0/16")]
+    connection(
+        world,
+        world.sun,
+        children=tuple(child(n, local=(there,), remote=(here,)) for n, here, there in pairs),
+    )
+    peer = connection(
+        world,
+        world.moon,
+        children=tuple(child(n, local=(here,), remote=(there,)) for n, here, there in pairs),
+    )
+    outcome: list[bool] = []
+    world.moon.initiate(peer, "a", outcome)
+    world.moon.initiate(peer, "b", outcome)
+    world.elapse(166, deliver=False)
+    assert world.moon.recorder.said("trying again")
+    world.elapse(10)
+    assert outcome == [True, True]
+    assert {c.config.name for c in world.sun.children} == {"a", "b"}

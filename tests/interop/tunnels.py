@@ -56,6 +56,7 @@ class Tunnel:
         our_secret: what we take for the pre-shared key, instead of the right one.
         far_network: what we take for the network at the other end, instead of the right one.
         ours, theirs: further settings of the connection, in the language of each daemon.
+        their_child: further settings of their CHILD_SAs.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Tunnel:
     far_network: str = ""
     ours: tuple[str, ...] = ()
     theirs: tuple[str, ...] = ()
+    their_child: tuple[str, ...] = ()
 
     @property
     def has_certificates(self) -> bool:
@@ -259,12 +261,13 @@ def _connection(tunnel: Tunnel) -> str:
         tunnel.selector(local, configured_at=local),
         tunnel.selector(remote, configured_at=local),
         tunnel.their_esp or tunnel.esp,
+        tunnel.their_child,
     )
     second = ""
     if tunnel.second_esp:
         networks = tunnel.second_network(local), tunnel.second_network(remote)
         proposals = tunnel.their_second_esp or tunnel.second_esp
-        second = _child(tunnel.second, *networks, proposals)
+        second = _child(tunnel.second, *networks, proposals, tunnel.their_child)
     return f"""
   {tunnel.name} {{
     version = 2
@@ -287,10 +290,12 @@ def _connection(tunnel: Tunnel) -> str:
   }}"""
 
 
-def _child(name: str, local: str, remote: str, proposals: str) -> str:
+def _child(name: str, local: str, remote: str, proposals: str, settings: tuple[str, ...]) -> str:
+    more = "\n        ".join(settings)
     return f"""
       {name} {{
         local_ts = {local}
         remote_ts = {remote}
         esp_proposals = {proposals}
+        {more}
       }}"""

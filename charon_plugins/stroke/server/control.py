@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from charon_core.control.controller import Result
+from charon_core.sa.state import ChildState
 from charon_plugins.stroke.server.commands import Command, log_level, log_to, name_of
 from charon_plugins.stroke.server.specifier import Specifier
 from charon_plugins.stroke.wire.bodies import Purge, TerminateSrcip
@@ -51,6 +52,7 @@ class ControlCommands:
         return {
             MessageType.INITIATE: Command(self._initiate, waits=True),
             MessageType.TERMINATE: Command(self._terminate, waits=True),
+            MessageType.REKEY: Command(self._rekey),
             MessageType.TERMINATE_SRCIP: Command(self._terminate_srcip),
             MessageType.PURGE: Command(self._purge, waits=True),
         }
@@ -94,21 +96,32 @@ class ControlCommands:
             channel.write_line(f"establishing connection '{child.name}' failed")
 
     def _terminate(self, message: Message, channel: Channel) -> None:
-        self._report(f"received stroke: terminate '{name_of(message)}'")
-        try:
-            wanted = Specifier.parse(name_of(message))
-        except ValueError as error:
-            self._report(f"terminate: {error}")
-            return
-        numbers = self._find(wanted)
-        if not numbers:
-            self._report(f"terminate: no {'CHILD_SA' if wanted.is_child else 'IKE_SA'} is called "
-                         f"'{wanted.name}'")  # fmt: skip
-        for number in numbers:
-            if wanted.is_child:
+        for number, is_child in self._named("terminate", message):
+            if is_child:
                 self._terminate_child(message, channel, number)
             else:
                 self._terminate_ike(message, channel, number)
+
+    def _rekey(self, message: Message, _: Channel) -> None:
+        for number, is_child in self._named("rekey", message):
+            if is_child:
+                self._controller.rekey_child(number)
+            else:
+                self._controller.rekey_ike(number)
+
+    def _named(self, command: str, message: Message) -> list[tuple[int, bool]]:
+        """Return the numbers of the SAs that a command names, each with whether it is a child."""
+        self._report(f"received stroke: {command} '{name_of(message)}'")
+        try:
+            wanted = Specifier.parse(name_of(message))
+        except ValueError as error:
+            self._report(f"{command}: {error}")
+            return []
+        numbers = self._find(wanted)
+        if not numbers:
+            self._report(f"{command}: no {'CHILD_SA' if wanted.is_child else 'IKE_SA'} is called "
+                         f"'{wanted.name}'")  # fmt: skip
+        return [(number, wanted.is_child) for number in numbers]
 
     def _find(self, wanted: Specifier) -> list[int]:
         """Numbers of the SAs that are meant; a number that was given is not looked for."""
@@ -120,7 +133,7 @@ class ControlCommands:
                 child.unique_id
                 for ike in snapshots
                 for child in ike.children
-                if child.name == wanted.name
+                if child.name == wanted.name and child.state != ChildState.REKEYED.value
             ]
         else:
             found = [ike.unique_id for ike in snapshots if ike.name == wanted.name]

@@ -115,6 +115,12 @@ class FakeController:
     def terminate_child(self, unique_id: int, **rest: Any) -> Result:
         return self._run(("child", unique_id), **rest)
 
+    def rekey_ike(self, unique_id: int, **rest: Any) -> Result:
+        return self._run(("rekey ike", unique_id), **rest)
+
+    def rekey_child(self, unique_id: int, **rest: Any) -> Result:
+        return self._run(("rekey child", unique_id), **rest)
+
     def list_ike_sas(self, *, wait: bool = True) -> list[IkeSaSnapshot]:
         self.calls.append(("list", wait))
         return self.sas

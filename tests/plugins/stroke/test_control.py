@@ -191,6 +191,34 @@ def test_down(world: World, specifier: str, reply: str, calls: list[tuple[str, i
     assert [call[:2] for call in commands(world)] == calls
 
 
+@pytest.mark.parametrize(
+    ("specifier", "calls"),
+    [
+        ("a", [("rekey ike", 2)]),
+        ("a[*]", [("rekey ike", 2), ("rekey ike", 1)]),
+        ("c{}", [("rekey child", 6)]),
+        ("{4}", [("rekey child", 4)]),
+        ("x", []),
+        ("a[", []),
+    ],
+)
+def test_rekey_queues_the_work_and_replies_nothing(
+    world: World, specifier: str, calls: list[tuple[str, int]]
+) -> None:
+    world.controller.sas = SAS
+    assert world.ask(Message(MessageType.REKEY, Name(specifier), 1)) == ""
+    assert commands(world) == [(*call, None, False) for call in calls]
+
+
+def test_what_is_replaced_already_is_not_meant(world: World) -> None:
+    replaced, new = (
+        child_sa(unique_id=5, name="a", state="REKEYED"),
+        child_sa(unique_id=6, name="a"),
+    )
+    world.controller.sas = [ike_sa(unique_id=2, name="a", children=(replaced, new))]
+    assert down(world, "a{}") == "CHILD_SA {6} closed successfully\n"
+
+
 def test_down_without_waiting(world: World) -> None:
     world.controller.sas = SAS
     assert down(world, "a[*]", -1) == ""

@@ -164,6 +164,23 @@ def test_terminate_both_kinds(bench: Bench) -> None:
     assert bench.controller.list_ike_sas() == []
 
 
+def test_rekey_both_kinds(bench: Bench) -> None:
+    peer = tunnel(bench.world)
+    bench.controller.initiate(peer, on_log=lambda _r: True, timeout=10)
+    (before,) = bench.controller.list_ike_sas()
+    result = bench.controller.rekey_child(
+        before.children[0].unique_id, on_log=lambda _r: True, timeout=10
+    )
+    assert result is Result.SUCCESS
+    result = bench.controller.rekey_ike(before.unique_id, on_log=lambda _r: True, timeout=10)
+    assert result is Result.SUCCESS
+    bench.world.run()
+    after = bench.controller.list_ike_sas()[0]
+    assert after.unique_id != before.unique_id
+    assert after.initiator_spi != before.initiator_spi
+    assert bench.controller.rekey_child(99, on_log=lambda _r: True) is Result.NOT_FOUND
+
+
 def test_terminate_what_is_not_there(bench: Bench) -> None:
     assert (
         bench.controller.terminate_ike(99, on_log=lambda _r: True, timeout=10) is Result.NOT_FOUND
