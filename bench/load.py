@@ -98,6 +98,7 @@ class Load:
             borrow=lambda number: self._manager.borrow(number),  # noqa: PLW0108
             renew=lambda _renewal: None,
             retire=lambda _number: None,
+            forget=lambda _number: None,
             remote_endpoint=lambda _config: server,
             child_ids=itertools.count(1),
         )

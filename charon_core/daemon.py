@@ -24,7 +24,7 @@ from charon_core.bus.listener import Group, Level
 from charon_core.bus.text import Multiline
 from charon_core.config.backend import BackendManager
 from charon_core.control.controller import Controller
-from charon_core.control.jobs import Renew, Termination
+from charon_core.control.jobs import Oblivion, Renew, Termination
 from charon_core.control.paths import PathFinder
 from charon_core.control.resolver import Resolver
 from charon_core.credentials.manager import CredentialManager
@@ -271,6 +271,7 @@ class Daemon:
             borrow=lambda number: self.manager.borrow(number),  # noqa: PLW0108
             renew=lambda renewal: self.processor.queue(Renew(self.manager, paths, renewal)),
             retire=lambda number: self.processor.queue(Termination(self.manager, ike=number)),
+            forget=lambda number: self.processor.queue(Oblivion(self.manager, ike=number)),
             remote_endpoint=paths.find_known,
             child_ids=itertools.count(1),
         )

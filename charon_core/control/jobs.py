@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from charon_core.bus.listener import Group, Level
 from charon_core.processing.job import Job, Priority
 from charon_core.sa.state import ChildState, IkeState
-from charon_core.sa.tasks.child_initiate import ChildInitiate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,7 +159,7 @@ class Renew(Job):
                 return
             ike.begin(renewal.peer, replaces=renewal.replaces)
             for child in renewal.children:
-                ike.tasks.queue(ChildInitiate(ike, child))
+                ike.queue_child(child)
             ike.tasks.initiate()
 
 
@@ -217,6 +216,18 @@ class Termination(_OnSa):
             ike.delete(self.end)
         else:
             ike.delete_child(child, self.end)
+
+
+class Oblivion(_OnSa):
+    """Destroys an IKE_SA without a word to the peer, which knows nothing of it any more."""
+
+    __slots__ = ()
+    verb = "forget"
+
+    def act(self, ike: IkeSa, child: ChildSa | None) -> None:  # noqa: ARG002
+        """Let it end when it is checked in."""
+        ike.set_state(IkeState.DESTROYING)
+        self.end(True)
 
 
 class Rekeying(_OnSa):

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from charon_core.network.rate import RateLimit
+from charon_core.sa.peers import PeerIndex
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -52,6 +53,8 @@ class TimerKind(Enum):
     """Keep the NAT mapping open (unused)."""
     DESTROY = "delete timeout"
     """Stop waiting for the answer to our delete (unused)."""
+    RETRY = "next keying try"
+    """Start the next try to connect (unused)."""
     CHILD_REKEY = "CHILD_SA rekeying"
     """Rekey a CHILD_SA again after a failure (its unique ID)."""
     CHILD_RETIRE = "end of a replaced CHILD_SA"
@@ -102,9 +105,13 @@ class Environment:
     """Have an IKE_SA set up, soon and on another thread."""
     retire: Callable[[int], object]
     """Have the IKE_SA with this number deleted, soon and on another thread."""
+    forget: Callable[[int], object]
+    """Have the IKE_SA with this number destroyed without a word to the peer, likewise."""
     remote_endpoint: Callable[[IkeConfig], Endpoint | None]
     """Where a connection's peer is, as far as it is known; never blocks on a lookup."""
     child_ids: Iterator[int]
     """Numbers for CHILD_SAs; counting up is atomic (itertools.count)."""
+    peers: PeerIndex = field(default_factory=PeerIndex)
+    """Which peers have IKE_SAs."""
     noise: RateLimit = field(default_factory=lambda: RateLimit(NOISE_LINES, NOISE_BURST))
     """Bounds what the log says of datagrams that nobody has vouched for."""

@@ -31,6 +31,7 @@ from charon_core.sa.tasks.ike_natd import IkeNatd
 from charon_core.sa.tasks.ike_reauth import IkeReauth
 from charon_core.sa.tasks.ike_rekey import IkeRekey
 from charon_core.sa.tasks.task import WatchedTask
+from charon_core.sa.uniqueness import release
 from charon_core.sa.upkeep import DUE
 from charon_core.sa.wire import NO_SPI
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.environment import Cancellable, Environment
     from charon_core.sa.keying import IkeKeying
+    from charon_core.sa.peers import Ends
 
 QUEUED_DELAY: Final = 0.5
 """Seconds that a new IKE_SA's queued tasks wait until the peer knows it, too."""
@@ -65,6 +67,7 @@ class IkeSa:
         "attempt",
         "children",
         "children_changed",
+        "claimed",
         "env",
         "established_at",
         "expires_at",
@@ -81,6 +84,7 @@ class IkeSa:
         "proposal",
         "reassembler",
         "reauth_at",
+        "refusals",
         "rekey_at",
         "remote",
         "remote_id",
@@ -127,6 +131,8 @@ class IkeSa:
         self.expires_at: float | None = None
         self.announced = False
         """Whether listeners know it as up: they are told of its end then."""
+        self.claimed: Ends | None = None
+        """The identities under which it is in the index of peers."""
         self.replaces = 0
         """Number of the IKE_SA that is to be deleted once this one is up (reauthentication)."""
         self.last_inbound = self.last_outbound = env.clock()
@@ -136,6 +142,8 @@ class IkeSa:
         self._timers: dict[tuple[TimerKind, int], Cancellable] = {}
         self.attempt = 1
         """Which of the tries is under way, counted from 1."""
+        self.refusals = 0
+        """How often the peer has refused the IKE_SA."""
 
     # -- who and what -------------------------------------------------------------------------
 
@@ -230,8 +238,14 @@ class IkeSa:
         self, config: ChildConfig, on_done: Callable[[bool], None] | None = None
     ) -> None:
         """Negotiate a CHILD_SA, together with the IKE_SA if that is still to be set up."""
-        self.tasks.queue(ChildInitiate(self, config, on_done=on_done))
+        self.queue_child(config, on_done)
         self.tasks.initiate()
+
+    def queue_child(
+        self, config: ChildConfig, on_done: Callable[[bool], None] | None = None
+    ) -> None:
+        """Have a CHILD_SA negotiated when its turn comes."""
+        self.tasks.queue(ChildInitiate(self, config, on_done=on_done))
 
     def delete(self, on_done: Callable[[bool], None] | None = None) -> None:
         """Delete the IKE_SA: at once if the peer does not count on it yet, else by exchange."""
@@ -320,6 +334,7 @@ class IkeSa:
 
     def destroy(self) -> None:
         """Take everything down without a word to the peer. Called once, by the manager."""
+        release(self)
         self.set_state(IkeState.DESTROYING)
         self.tasks.flush()
         self.cancel_timers()

@@ -12,6 +12,7 @@ from charon_core.sa.keying import derive_rekeyed
 from charon_core.sa.lifetimes import start_life
 from charon_core.sa.reports import publish_ike_keys
 from charon_core.sa.state import ChildState, IkeState
+from charon_core.sa.uniqueness import claim, release
 
 if TYPE_CHECKING:
     from charon_core.config.proposal import Proposal
@@ -90,6 +91,8 @@ def take_over(new: IkeSa, old: IkeSa) -> None:
         new.tasks.queue(task)
     new.established_at = new.env.clock()
     new.reauth_at = old.reauth_at
+    release(old)
+    claim(new)
     new.announced, old.announced = old.announced, False
     start_life(new)
     new.log(

@@ -16,7 +16,7 @@ from charon_core.sa.environment import TimerKind
 from charon_core.sa.state import Arrival, IkeState
 from charon_core.sa.tasks.table import CONTINUES, ESTABLISHED_ORDER, RESPONDER, SETUP_ORDER
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
-from charon_core.sa.tries import give_up
+from charon_core.sa.tries import give_up, refused
 from charon_core.sa.wire import packets_of, protect, send
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class TaskManager:
                 self.initiate()
                 return
             elif outcome is Outcome.DESTROY:
-                self._ike.set_state(IkeState.DESTROYING)
+                refused(self._ike)
                 return
         self._request_id += 1
         if self._ike.state is IkeState.CONNECTING:

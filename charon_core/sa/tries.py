@@ -1,4 +1,4 @@
-"""What becomes of an IKE_SA whose peer does not answer: further tries, or its end."""
+"""What becomes of an IKE_SA whose peer does not answer, or refuses: further tries, or its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
+from charon_core.config.child import Action
+from charon_core.sa.chance import early, random_share
+from charon_core.sa.environment import TimerKind
+from charon_core.sa.renewal import renew
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_initiate import ChildInitiate
 
@@ -13,6 +17,13 @@ if TYPE_CHECKING:
     from charon_core.sa.ike_sa import IkeSa
 
 _FOR_EVER: Final = 0
+
+_FIRST_PAUSE: Final = 5.0
+"""Seconds before the next try after a refusal; each further one waits twice as long."""
+
+_LONGEST_PAUSE: Final = 300.0
+_JITTER: Final = 0.25
+"""Up to so much of a pause is taken off, lest all peers of a gateway come back at once."""
 
 
 def give_up(ike: IkeSa) -> None:
@@ -32,13 +43,51 @@ def give_up(ike: IkeSa) -> None:
                 ike.attempt, tries,
             )  # fmt: skip
             _start_over(ike)
+            ike.tasks.initiate()
             return
         ike.log(Group.IKE, Level.CONTROL, "establishing IKE_SA failed, peer not responding")
+    elif ike.state is not IkeState.DELETING:
+        restart(ike)
     ike.set_state(IkeState.DESTROYING)
 
 
-def _start_over(ike: IkeSa) -> None:
-    """Begin the IKE_SA anew, with a fresh SPI and the peer's name resolved again."""
+def restart(ike: IkeSa) -> None:
+    """The peer is dead: set up anew what is to be restarted then (dpdaction=restart)."""
+    wanted = [child.config for child in ike.children if child.config.dpd_action is Action.START]
+    if wanted and renew(ike, wanted):
+        ike.log(
+            Group.IKE, Level.AUDIT, "restarting %s of IKE_SA %s",
+            ", ".join(dict.fromkeys(config.name for config in wanted)), ike,
+        )  # fmt: skip
+
+
+def refused(ike: IkeSa) -> None:
+    """The peer refuses, or what it answers is no good: try again later if that is for ever.
+
+    Whoever waits is told that it did not work.
+    """
+    config = ike.peer_config
+    is_setup = ike.state is IkeState.CONNECTING and ike.is_initiator
+    if not is_setup or config is None or config.keyingtries != _FOR_EVER:
+        ike.set_state(IkeState.DESTROYING)
+        return
+    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(ike.refusals, 10))
+    pause = early(pause, pause * _JITTER, random_share(ike.env.random))
+    ike.refusals += 1
+    ike.log(
+        Group.IKE, Level.CONTROL, "IKE_SA %s is refused, trying again in %d seconds", ike, pause
+    )
+    _start_over(ike, tell=True)
+    ike.start_timer(TimerKind.RETRY, pause)
+
+
+def _start_over(ike: IkeSa, *, tell: bool = False) -> None:
+    """Begin the IKE_SA anew, with a fresh SPI and the peer's name resolved again.
+
+    Args:
+        ike: The IKE_SA.
+        tell: Tell those who wait that it did not work.
+    """
     waiting = [task for task in ike.tasks.take_watches() if isinstance(task, ChildInitiate)]
     for child in list(ike.children):
         ike.remove_child(child, "starting over")
@@ -46,5 +95,6 @@ def _start_over(ike: IkeSa) -> None:
     remote = ike.env.remote_endpoint(ike.ike_config) if ike.ike_config is not None else None
     ike.reset(ike.env.new_spi(), remote or ike.remote)
     for old in waiting:
+        if tell:
+            old.finish(False)
         ike.tasks.queue(old.again())
-    ike.tasks.initiate()

@@ -136,6 +136,7 @@ DUE: Final[dict[TimerKind, Callable[[IkeSa, int], None]]] = {
     TimerKind.REKEY: _rekey,
     TimerKind.REAUTH: _reauthenticate,
     TimerKind.QUEUED: _start_queued,
+    TimerKind.RETRY: _start_queued,
     TimerKind.CHILD_REKEY: _rekey_child_again,
     TimerKind.CHILD_RETIRE: _retire_child,
 }

@@ -11,7 +11,7 @@ import pytest
 
 from charon_core.bus.events import IkeUp
 from charon_core.config.identification import Identification
-from charon_core.config.peer import AuthClass
+from charon_core.config.peer import AuthClass, UniquePolicy
 from charon_core.encoding.message import Message, seal_message
 from charon_core.encoding.payloads import Delete, KeyExchange, Notify
 from charon_core.encoding.registry import ExchangeType, HashId, NotifyType, ProtocolId
@@ -279,7 +279,8 @@ def test_a_responder_that_never_likes_the_key_exchange_is_given_up(
 def test_a_peer_deletes_its_own_children_only() -> None:
     """SPIs are looked up in the IKE_SA that the message came by, never among those of others."""
     world = World()
-    first, second = tunnel(world), connection(world, world.moon, name="two")
+    never = {"unique": UniquePolicy.NEVER}
+    first, second = tunnel(world, **never), connection(world, world.moon, name="two", **never)
     assert attempt(world, first)
     world.moon.initiate(second)
     world.run()

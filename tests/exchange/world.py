@@ -24,7 +24,7 @@ from charon_core.config.keywords import parse_proposals
 from charon_core.config.memory import ConnectionTable
 from charon_core.config.peer import AuthClass, AuthConfig, PeerConfig
 from charon_core.config.traffic_selector import TrafficSelector
-from charon_core.control.jobs import Renew, Termination
+from charon_core.control.jobs import Oblivion, Renew, Termination
 from charon_core.credentials.manager import CredentialManager
 from charon_core.credentials.sets import MemorySet, SecretKind, SharedSecret
 from charon_core.crypto.secret import Secret
@@ -194,6 +194,7 @@ class Host:
             borrow=lambda number: self.manager.borrow(number),  # noqa: PLW0108
             renew=self.renew,
             retire=lambda number: self.soon(Termination(self.manager, ike=number)),
+            forget=lambda number: self.soon(Oblivion(self.manager, ike=number)),
             remote_endpoint=lambda config: Endpoint(config.remote[0], config.remote_port),
             child_ids=itertools.count(1),
         )

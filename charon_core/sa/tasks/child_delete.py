@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
+from charon_core.config.child import Action
 from charon_core.encoding.payloads import Delete
 from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import IpsecProtocol
@@ -109,8 +110,18 @@ class ChildDelete(WatchedTask):
             out.append(_delete(protocol, children))
             for child in children:
                 self._remove(child, "deleted by the peer")
+                if child.successor is None and child.config.close_action is Action.START:
+                    self._establish_again(child)
         self.ike.log(Group.IKE, Level.AUDIT, "CHILD_SA closed")
         return Outcome.DONE
+
+    def _establish_again(self, child: ChildSa) -> None:
+        """The peer closes what is to be started again then (closeaction=restart)."""
+        config, ike = child.config, self.ike
+        if any(config == other.config for other in ike.children):
+            return
+        ike.log(Group.IKE, Level.AUDIT, "establishing CHILD_SA %s again", config.name)
+        ike.queue_child(config)
 
     def _remove(self, child: ChildSa, reason: str) -> None:
         """Take the CHILD_SA down; one that was replaced receives for a moment longer."""

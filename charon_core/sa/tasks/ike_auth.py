@@ -21,6 +21,7 @@ from charon_core.sa.authenticators.proof import AuthenticationError, own_proof, 
 from charon_core.sa.reports import report_peer_error
 from charon_core.sa.tasks.ike_reauth import add_lifetime, learn_lifetime
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
+from charon_core.sa.uniqueness import add_initial_contact, settle
 
 if TYPE_CHECKING:
     from charon_core.config.peer import AuthConfig, PeerConfig
@@ -68,6 +69,7 @@ class IkeAuth(Task):
         ike.local_id = identity
         other = expected.identity
         out.append(IdentificationInitiator(id_type=identity.id_type, data=identity.data))
+        add_initial_contact(ike, (identity, other), out)
         certificates.add_own(ike, auth, out)
         certificates.add_requests(ike, expected, out)
         if not other.is_any and not other.is_pattern and not expected.loose_identity:
@@ -114,6 +116,7 @@ class IkeAuth(Task):
                 connection=config.name,
             )
             return self._reject_responder()
+        settle(ike, message)
         ike.establish()
         learn_lifetime(ike, message)
         return Outcome.DONE
@@ -156,7 +159,9 @@ class IkeAuth(Task):
             self._refused = True
             return Outcome.MORE
         auth_payload = message.first(Authentication)
-        self._refused = not self._accept(candidates, message, identity, auth_payload, own)
+        self._refused = not (
+            self._accept(candidates, message, identity, auth_payload, own) and settle(ike, message)
+        )
         return Outcome.MORE
 
     def _accept(

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.listener import Group, Level
+from charon_core.config.child import Action
 from charon_core.encoding.payloads import Delete
 from charon_core.encoding.registry import NotifyType, ProtocolId
 from charon_core.sa.environment import TimerKind
+from charon_core.sa.renewal import renew
 from charon_core.sa.reports import report_peer_error
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.task import Outcome, Outgoing, WatchedTask
+from charon_core.sa.uniqueness import release
 
 if TYPE_CHECKING:
     from charon_core.encoding.message import Message
+    from charon_core.sa.ike_sa import IkeSa
 
 
 class IkeDelete(WatchedTask):
@@ -32,6 +36,7 @@ class IkeDelete(WatchedTask):
         ike.log(Group.IKE, Level.AUDIT, "deleting IKE_SA %s between %s", ike, ike.ends_text())
         out.append(Delete(protocol=ProtocolId.IKE, spis=()))
         ike.set_state(IkeState.DELETING)
+        release(ike)
         ike.log(Group.IKE, Level.CONTROL, "sending DELETE for IKE_SA %s", ike)
         ike.start_timer(TimerKind.DESTROY, ike.env.parameters.delete_timeout)
         return Outcome.MORE
@@ -52,6 +57,8 @@ class IkeDelete(WatchedTask):
             ike.log(Group.IKE, Level.CONTROL, "received DELETE for IKE_SA %s", ike)
         for task in ike.tasks.active:
             task.peer_deletes()
+        if ike.state.is_up and refusal is None:
+            reestablish(ike)
         if ike.state is not IkeState.DELETING:
             ike.log(Group.IKE, Level.AUDIT, "deleting IKE_SA %s between %s", ike, ike.ends_text())
             ike.set_state(IkeState.DELETING)
@@ -66,3 +73,17 @@ class IkeDelete(WatchedTask):
     def abort(self) -> None:
         """The peer did not answer: gone is gone, the goal is reached."""
         self.finish(True)
+
+
+def reestablish(ike: IkeSa) -> None:
+    """The peer closes what is to be started again then (closeaction=restart)."""
+    ends = ike.claimed
+    release(ike)
+    if ends is not None and ike.env.peers.knows(ends):
+        return  # It closes a duplicate; bringing that back would go on for ever.
+    wanted = [child.config for child in ike.children if child.config.close_action is Action.START]
+    if wanted and renew(ike, wanted):
+        ike.log(
+            Group.IKE, Level.AUDIT, "peer closes IKE_SA %s, establishing %s again",
+            ike, ", ".join(dict.fromkeys(config.name for config in wanted)),
+        )  # fmt: skip
