@@ -131,6 +131,11 @@ class IkeSettings(Section):
         minimum=576,
         maximum=65535,
     )
+    make_before_break: bool = option(
+        False,
+        "Reauthenticate by a second IKE_SA beside the old one, so that traffic does not stop. "
+        "Peers have to allow that: see uniqueids.",
+    )
     spi_bits: int = option(
         0,
         "Leading bits of our IKE SPIs that are fixed, so that processes can share the load.",
