@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 IKE_PORT: Final = 500
 _FOR_EVER: Final = 0
+_HALF_OPEN: Final = frozenset({IkeState.CREATED, IkeState.CONNECTING})
 
 
 class IkeSa:
@@ -141,7 +142,7 @@ class IkeSa:
     @property
     def is_half_open(self) -> bool:
         """Whether a peer that has not proved who it is occupies this responder."""
-        return not self.is_initiator and self.state in {IkeState.CREATED, IkeState.CONNECTING}
+        return not self.is_initiator and self.state in _HALF_OPEN
 
     @property
     def handshake(self) -> Handshake:
@@ -216,9 +217,7 @@ class IkeSa:
         old, self.state = self.state, state
         if old is state:
             return
-        self.log(
-            Group.IKE, Level.MORE, "IKE_SA %s state change: %s => %s", self, old.value, state.value
-        )
+        self.log(Group.IKE, Level.MORE, "IKE_SA %s state change: %s => %s", self, old, state)
         if self.env.bus.listening(IkeStateChanged):
             self.env.bus.publish(IkeStateChanged(self.ref, old.value, state.value))
 

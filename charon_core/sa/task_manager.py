@@ -128,7 +128,7 @@ class TaskManager:
             self._queued = [task for task in self._queued if task not in self._active]
             self.exchange = ExchangeType.IKE_SA_INIT
             return bool(self._active)
-        if state in {IkeState.ESTABLISHED, IkeState.DELETING}:
+        if self._queued and state in {IkeState.ESTABLISHED, IkeState.DELETING}:
             for kind, exchange in ESTABLISHED_ORDER:
                 for task in self._queued:
                     if type(task) is kind:
