@@ -349,17 +349,20 @@ class ChildSa:
         for local, remote in product(self.local_ts, self.remote_ts):
             if local.family != remote.family:
                 continue
-            yield PolicySpec(
+            outgoing = PolicySpec(
                 source=local,
                 destination=remote,
                 direction=PolicyDirection.OUT,
                 template=outward,
                 mark=mark_out,
             )
+            yield outgoing
+            # The priority is that of the pair, whichever comes first in it.
             yield PolicySpec(
                 source=remote,
                 destination=local,
                 direction=PolicyDirection.IN,
+                priority=outgoing.priority,
                 template=inward,
                 mark=mark_in,
             )
@@ -368,6 +371,7 @@ class ChildSa:
                     source=remote,
                     destination=local,
                     direction=PolicyDirection.FORWARD,
+                    priority=outgoing.priority,
                     template=inward,
                     mark=mark_in,
                 )
