@@ -32,6 +32,7 @@ MAX_DEPTH = 8
 
 _SILENT = int(Level.SILENT)
 _LEVELS = tuple(Level(number) for number in range(Level.PRIVATE + 1))
+_AUDIT = Level.AUDIT
 
 
 class _Receiver:
@@ -52,13 +53,23 @@ class _Receiver:
         return f"{self.kind} {self.name}"
 
 
-class _ThreadState(threading.local):
-    """What the bus knows of a thread. The class's values serve a thread that has set none."""
+class _ThreadState:
+    """What the bus knows of a thread."""
 
-    sa: SaRef | None = None
-    number = 0
-    depth = 0
-    active: tuple[_Receiver, ...] = ()
+    __slots__ = ("active", "depth", "number", "sa")
+
+    def __init__(self) -> None:
+        self.sa: SaRef | None = None
+        self.number = 0
+        self.depth = 0
+        self.active: tuple[_Receiver, ...] = ()
+
+
+class _Threads(threading.local):
+    """Holds the state of each thread, which is looked up once for a line, not for each field."""
+
+    def __init__(self) -> None:
+        self.state = _ThreadState()
 
 
 class Bus:
@@ -93,7 +104,7 @@ class Bus:
         self._max_levels = [_SILENT] * len(Group)
         # Who gets the events of a class, found out at its first event.
         self._routes: dict[type[Event], tuple[_Receiver, ...]] = {}
-        self._thread = _ThreadState()
+        self._threads = _Threads()
         self._numbers = itertools.count(1)
 
     # -- log lines --
@@ -114,18 +125,20 @@ class Bus:
         """
         if level > self._max_levels[group]:
             return
-        thread = self._thread
+        thread = self._threads.state
+        if not thread.number:
+            thread.number = next(self._numbers)
         record = LogRecord(
             group,
-            _LEVELS[level] if level > 0 else Level.AUDIT,
+            _LEVELS[level] if level > 0 else _AUDIT,
             format_message(message, args),
             self._clock(),
-            thread.number or self._number_thread(),
+            thread.number,
             thread.sa,
         )
         for receiver in self._loggers:
             if receiver.levels[group] >= level and receiver not in thread.active:
-                self._call(receiver, receiver.target.log, record)
+                self._call(thread, receiver, receiver.target.log, record)
 
     def add_logger(self, logger: Logger) -> None:
         """Begin to hand lines to ``logger``; one that is here already has its levels asked anew."""
@@ -157,12 +170,12 @@ class Bus:
 
     def set_sa(self, sa: SaRef | None) -> None:
         """Say which IKE_SA the calling thread holds from now on; its lines carry the name."""
-        self._thread.sa = sa
+        self._threads.state.sa = sa
 
     @property
     def current_sa(self) -> SaRef | None:
         """The IKE_SA that the calling thread holds."""
-        return self._thread.sa
+        return self._threads.state.sa
 
     # -- events --
 
@@ -179,7 +192,7 @@ class Bus:
             receivers = self._route(kind)
         if not receivers:
             return
-        thread = self._thread
+        thread = self._threads.state
         if thread.depth >= MAX_DEPTH:
             self.log(
                 Group.DMN,
@@ -192,13 +205,13 @@ class Bus:
         thread.depth += 1
         try:
             for receiver in receivers:
-                self._call(receiver, receiver.target.on_event, event)
+                self._call(thread, receiver, receiver.target.on_event, event)
         finally:
             thread.depth -= 1
 
     def alert(self, kind: AlertKind, text: str, *, sa: SaRef | None = None, **details: str) -> None:
         """Publish an alert; its IKE_SA is the thread's unless one is given."""
-        self.publish(AlertRaised(Alert(kind, sa or self._thread.sa, text, details)))
+        self.publish(AlertRaised(Alert(kind, sa or self._threads.state.sa, text, details)))
 
     def add_listener(self, listener: Listener) -> None:
         """Begin to hand events to ``listener``; one that is here already is asked anew for which.
@@ -229,10 +242,6 @@ class Bus:
             return len(self._listeners) < len(before)
 
     # -- inside --
-
-    def _number_thread(self) -> int:
-        number = self._thread.number = next(self._numbers)
-        return number
 
     def _route(self, kind: type[Event]) -> tuple[_Receiver, ...]:
         # A change that comes in between replaces the dict, so that this answer dies with the old.
@@ -275,9 +284,14 @@ class Bus:
                 "all groups" if len(groups) == len(Group) else ", ".join(groups),
             )
 
-    def _call(self, receiver: _Receiver, function: Callable[[Any], None], value: object) -> None:
+    def _call(
+        self,
+        thread: _ThreadState,
+        receiver: _Receiver,
+        function: Callable[[Any], None],
+        value: object,
+    ) -> None:
         """Call a receiver; whatever it does, the caller goes on."""
-        thread = self._thread
         outer = thread.active
         thread.active = (*outer, receiver)
         begin = self._stopwatch()

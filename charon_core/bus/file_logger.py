@@ -8,6 +8,7 @@ import select
 import stat
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,9 @@ RETRY_INTERVAL = 1.0
 
 LONGEST_WAIT = 0.05
 """Seconds that a line waits for a full pipe, or for another thread's write to end."""
+
+MAX_WAITING = 1024
+"""Lines that may wait for another thread's write to end without their own threads waiting."""
 
 MODE = 0o640
 """Permissions of a new log file, before the umask."""
@@ -89,6 +93,9 @@ class FileLogger(LeveledLogger):
         self._report = report
         self._clock = clock
         self._format = _json_formatter() if config.json else _text_formatter(config)
+        # Lines of the usual case. Whoever has the lock writes them all, so that no thread waits for
+        # another one's write; only `_write_waiting` takes them out.
+        self._waiting: deque[bytes] = deque()
         # Guards everything below.
         self._lock = threading.Lock()
         self._fd = -1
@@ -111,20 +118,10 @@ class FileLogger(LeveledLogger):
     def log(self, record: LogRecord) -> None:
         """Write one record."""
         data = self._format(record)
-        written = 0
-        if self._is_plain and self._lock.acquire(blocking=False):
-            try:
-                if self._is_plain:
-                    written = os.write(self._fd, data)
-                    self._torn = written < len(data)
-            except OSError:
-                # Will be met again below, and dealt with there.
-                pass
-            finally:
-                self._lock.release()
-            if written == len(data):
-                return
-        if not self._guarded(lambda: self._add(data[written:])):
+        if self._is_plain and len(self._waiting) < MAX_WAITING:
+            self._waiting.append(data)
+            self._drain()
+        elif not self._guarded(lambda: self._add(data)):
             self._lost += 1
 
     def flush(self) -> None:
@@ -163,14 +160,51 @@ class FileLogger(LeveledLogger):
         if not self._lock.acquire(timeout=LONGEST_WAIT):
             return False
         try:
-            notice = action()
+            notices = (self._write_waiting(), action())
         finally:
             self._lock.release()
-        if notice is not None and self._report is not None:
-            self._report(notice)
+        for notice in notices:
+            self._tell(notice)
+        self._drain()
         return True
 
+    def _drain(self) -> None:
+        """Write the waiting lines, unless another thread has the lock: it will do it."""
+        waiting, lock = self._waiting, self._lock
+        # Looked at again after each release, for lines that came before it and too late for us.
+        while waiting and lock.acquire(blocking=False):
+            try:
+                notice = self._write_waiting()
+            finally:
+                lock.release()
+            self._tell(notice)
+
+    def _tell(self, notice: str | None) -> None:
+        if notice is not None and self._report is not None:
+            self._report(notice)
+
     # -- all below with the lock held --
+
+    def _write_waiting(self) -> str | None:
+        lines = []
+        for _ in range(len(self._waiting)):
+            lines.append(self._waiting.popleft())  # noqa: PERF401 - a line is the usual number
+        if lines and self._is_plain and not self._lost:
+            data = lines[0] if len(lines) == 1 else b"".join(lines)
+            try:
+                written = os.write(self._fd, data)
+            except OSError:
+                # Will be met again below, and dealt with there.
+                pass
+            else:
+                if written == len(data):
+                    return None
+                self._torn = True
+                lines = [data[written:]]
+        notice = None
+        for line in lines:
+            notice = self._add(line) or notice
+        return notice
 
     def _add(self, data: bytes) -> str | None:
         now = self._clock()

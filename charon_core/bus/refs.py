@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class SaRef:
+class SaRef(NamedTuple):
     """Names an IKE_SA without holding it.
 
     Attributes:
@@ -21,8 +20,7 @@ class SaRef:
         return f"{self.name}[{self.unique_id}]"
 
 
-@dataclass(frozen=True, slots=True)
-class ChildRef:
+class ChildRef(NamedTuple):
     """Names a CHILD_SA without holding it.
 
     Attributes:

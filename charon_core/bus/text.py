@@ -42,7 +42,9 @@ def format_message(message: str, args: tuple[object, ...]) -> str:
     if not args:
         return message
     try:
-        return message % tuple(map(_shown, args))
+        text = message % args
+        # What is printable as a whole has nothing in it that would have to be escaped.
+        return text if text.isprintable() else message % tuple(map(_shown, args))
     except Exception as error:  # noqa: BLE001  arguments run their own code to show themselves
         return f"{message} [not formatted: {type(error).__name__}]"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6, inet_pton
 from threading import Lock
@@ -114,6 +115,7 @@ class HostPattern:
         return self.prefix + 1 if kind is HostKind.NETWORK else SCORE_ANY
 
 
+@lru_cache(maxsize=1024)
 def parse_host(host: str) -> tuple[int, int]:
     """Return family and number of an address in text form; a zone (``%eth0``) plays no part.
 

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from charon_core.config.identification import Identification
+from charon_core.key_enum import KeyEnum
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -21,7 +22,7 @@ MAX_AUTH_ROUNDS: Final = 8
 _OWN: Final = frozenset({"name", "ike", "children"})
 
 
-class AuthClass(Enum):
+class AuthClass(KeyEnum):
     """How one side proves its identity; the value is the name that status output uses."""
 
     ANY = "any"
@@ -52,7 +53,7 @@ class SendCert(Enum):
     NEVER = "never"
 
 
-class RevocationPolicy(Enum):
+class RevocationPolicy(KeyEnum):
     """How much must be known about the revocation of a peer's certificates."""
 
     RELAXED = "no"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from charon_core.config.algorithm_names import TYPE_NAMES, transform_name
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
-    from charon_core.encoding.payloads import ProposalSubstructure
+    from charon_core.encoding.payloads import ProposalSubstructure, TransformSubstructure
 
 # Plain integers: members of an enum cost a look-up in its class each time.
 ENCR: Final = int(TransformType.ENCR)
@@ -34,6 +35,9 @@ _KEY_EXCHANGES: Final = frozenset((KE, *ADDITIONAL_KE))
 # The order in which types are chosen and shown: what is chosen first decides about the rest.
 _ORDER: Final = (ENCR, INTEG, PRF, KE, *ADDITIONAL_KE, ESN)
 _RANK: Final[dict[int, int]] = {type_: rank for rank, type_ in enumerate(_ORDER)}
+
+_COMMON_LENGTH: Final = 32
+"""Transforms of an offer that is remembered: nobody shall fill our memory with monsters."""
 
 UNUSABLE: Final = -1
 """Transform ID of a transform with attributes that nobody here understands; it never matches."""
@@ -97,7 +101,12 @@ class Proposal:
 
     protocol: int
     transforms: tuple[Transform, ...]
+    # Worked out when they are first asked for: most proposals serve many IKE_SAs.
     _by_type: dict[int, list[Transform]] | None = field(
+        default=None, init=False, compare=False, repr=False
+    )
+    _text: str | None = field(default=None, init=False, compare=False, repr=False)
+    _on_wire: tuple[TransformSubstructure, ...] | None = field(
         default=None, init=False, compare=False, repr=False
     )
 
@@ -152,38 +161,53 @@ class Proposal:
         # Loaded with the first message: configurations alone need no wire format.
         from charon_core.encoding.payloads import ProposalSubstructure, TransformSubstructure
 
-        return ProposalSubstructure(
-            number,
-            self.protocol,
-            spi,
-            tuple(TransformSubstructure(t.type, t.id, t.key_length) for t in self.transforms),
-        )
+        transforms = self._on_wire
+        if transforms is None:
+            transforms = tuple(
+                TransformSubstructure(t.type, t.id, t.key_length) for t in self.transforms
+            )
+            object.__setattr__(self, "_on_wire", transforms)
+        return ProposalSubstructure(number, self.protocol, spi, transforms)
 
     @classmethod
     def from_wire(cls, substructure: ProposalSubstructure) -> Proposal:
         """Take what a peer offers or chose; unusable transforms stay and never match."""
-        return cls(
-            substructure.protocol,
-            tuple(
-                [
-                    Transform(t.type, UNUSABLE if t.unknown_attributes else t.id, t.key_length)
-                    for t in substructure.transforms
-                ]
-            ),
-        )
+        transforms = substructure.transforms
+        make = _common_offer if len(transforms) <= _COMMON_LENGTH else _offer
+        return make(substructure.protocol, transforms)
 
     def __str__(self) -> str:
         """``IKE:AES_CBC_128/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/CURVE_25519``."""
-        try:
-            protocol = ProtocolId(self.protocol).name
-        except ValueError:
-            protocol = f"PROTO_{self.protocol}"
-        return f"{protocol}:{self.algorithms()}"
+        text = self._text
+        if text is None:
+            try:
+                protocol = ProtocolId(self.protocol).name
+            except ValueError:
+                protocol = f"PROTO_{self.protocol}"
+            text = f"{protocol}:{self.algorithms()}"
+            object.__setattr__(self, "_text", text)
+        return text
 
     def algorithms(self) -> str:
         """Return the names alone, ordered by type, joined by ``/``; INTEG NONE is not shown."""
         shown = [t for t in self.transforms if t.type != INTEG or not t.is_none]
         return "/".join(map(str, in_order(shown))) or "(no algorithms)"
+
+
+def _offer(protocol: int, transforms: tuple[TransformSubstructure, ...]) -> Proposal:
+    return Proposal(
+        protocol,
+        tuple(
+            [
+                Transform(t.type, UNUSABLE if t.unknown_attributes else t.id, t.key_length)
+                for t in transforms
+            ]
+        ),
+    )
+
+
+_common_offer: Final = lru_cache(maxsize=256)(_offer)
+"""One object for all equal offers, so that what is known about it is worked out once."""
 
 
 class Selection(NamedTuple):
@@ -233,11 +257,22 @@ def select(
 
 
 def _agree(
-    ours: Proposal, theirs: Proposal, skip: AbstractSet[int], *, ours_first: bool
+    ours: Proposal, theirs: Proposal, skip: frozenset[int], *, ours_first: bool
 ) -> Proposal | None:
     """Return one transform of each type of `theirs`, or None."""
+    agree = _common_agreement if len(theirs.transforms) <= _COMMON_LENGTH else _agreement
+    return agree(ours, theirs, skip, ours_first)
+
+
+def _agreement(
+    ours: Proposal, theirs: Proposal, skip: frozenset[int], ours_first: bool
+) -> Proposal | None:
     chosen = _choose(ours, theirs, skip, ours_first=ours_first)
     return None if isinstance(chosen, int) else Proposal(theirs.protocol, tuple(chosen))
+
+
+_common_agreement: Final = lru_cache(maxsize=256)(_agreement)
+"""The same answer to the same offers, which also is one object in the memory of all IKE_SAs."""
 
 
 def _choose(

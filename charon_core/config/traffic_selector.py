@@ -86,6 +86,10 @@ class TrafficSelector:
             )
             raise ValueError(message)
 
+    def __hash__(self) -> int:
+        # These tell selectors apart well enough; the other fields would only take time.
+        return hash((self.start, self.end, self.start_port, self.end_port))
+
     @classmethod
     def network(
         cls,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from charon_core.config.identification import Identification
 from charon_core.credentials.memory import MemorySet
+from charon_core.key_enum import KeyEnum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CredentialSet", "MemorySet", "NearestSecrets", "SecretKind", "SharedSecret"]
 
 
-class SecretKind(Enum):
+class SecretKind(KeyEnum):
     """What a shared secret is for; the value is the word of log lines."""
 
     IKE = "IKE"

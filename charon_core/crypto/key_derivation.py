@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -225,5 +226,11 @@ def nat_detection_hash(spi_i: bytes, spi_r: bytes, host: str, port: int) -> byte
     Raises:
         OSError: `host` is not an IP address.
     """
+    octets = b"%b%b%b" % (spi_i, spi_r, _address_and_port(host, port))
+    return hashlib.sha1(octets).digest()
+
+
+@lru_cache(maxsize=1024)
+def _address_and_port(host: str, port: int) -> bytes:
     address = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-    return hashlib.sha1(b"%b%b%b%b" % (spi_i, spi_r, address, port.to_bytes(2, "big"))).digest()
+    return address + port.to_bytes(2, "big")

@@ -86,17 +86,17 @@ def create_message_cipher(
     if integ_id is not None and integ_id != IntegrityId.NONE:
         integrity = get_integrity(integ_id)
     require_fitting_integrity(spec, has_integrity=integrity is not None)
-    _require_length(f"key of {spec}", encr_key, spec.keymat_length)
-    if integrity is None:
-        _require_length(f"integrity key beside {spec}", integ_key, 0)
-    else:
-        _require_length(f"key of {integrity.id.name}", integ_key, integrity.key_length)
+    if len(encr_key) != spec.keymat_length:
+        raise _wrong_length(f"key of {spec}", encr_key, spec.keymat_length)
+    if integrity is None and integ_key:
+        raise _wrong_length(f"integrity key beside {spec}", integ_key, 0)
+    if integrity is not None and len(integ_key) != integrity.key_length:
+        raise _wrong_length(f"key of {integrity.id.name}", integ_key, integrity.key_length)
     # Imported when the first IKE_SA is negotiated: the library takes 20 ms to load.
     from charon_core.crypto.sealers import make_cipher
 
     return make_cipher(spec, encr_key, integrity, integ_key, random)
 
 
-def _require_length(what: str, key: bytes, length: int) -> None:
-    if len(key) != length:
-        raise ValueError(f"{what}: expected {length} octets, got {len(key)}")
+def _wrong_length(what: str, key: bytes, length: int) -> ValueError:
+    return ValueError(f"{what}: expected {length} octets, got {len(key)}")

@@ -99,6 +99,10 @@ class Cursor:
         self._position = end = self._end
         return self._data[position:end]
 
+    def ahead(self) -> bytes:
+        """Everything up to the current end, without reading it."""
+        return self._data[self._position : self._end]
+
     def skip(self, count: int) -> None:
         """Pass over exactly `count` octets."""
         after = self._position + count

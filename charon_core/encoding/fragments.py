@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from charon_core.encoding.chain import GENERIC_HEADER, MAX_PAYLOAD_LENGTH, encode_chain
@@ -164,7 +163,7 @@ class Reassembler:
         self._store(header, fragment, plaintext)
         if fragment.number == 1:
             # As if the message had not been fragmented (RFC 9242 section 3.3.2).
-            self._prefix = replace(header, next_payload=_SK).encode() + GENERIC_HEADER.pack(
+            self._prefix = header._replace(next_payload=_SK).encode() + GENERIC_HEADER.pack(
                 fragment.first_payload, 0, 0
             )
         if len(self._parts) < self._total:

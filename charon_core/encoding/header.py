@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from charon_core.encoding.errors import ParseError
 
@@ -24,8 +23,7 @@ HEADER_LAYOUT: Final = Struct("!8s8sBBBBII")
 _NAME: Final = "IKE header"
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The fields of the IKE header.
 
     Attributes:

@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from charon_core.encoding.payloads import (
+    Authentication,
+    Certificate,
+    CertificateRequest,
     Configuration,
+    Delete,
     Eap,
     Encrypted,
     EncryptedFragment,
+    IdentificationInitiator,
+    IdentificationResponder,
+    KeyExchange,
+    Nonce,
     Notify,
+    SecurityAssociation,
+    TrafficSelectorsInitiator,
+    TrafficSelectorsResponder,
     Unknown,
+    VendorId,
 )
 from charon_core.encoding.registry import (
     ConfigAttribute,
@@ -154,6 +166,13 @@ _CONFIGURATIONS: Final[dict[int, str]] = {
     ConfigType.CFG_ACK: "CPA",
 }
 
+_PLAIN: Final = frozenset({
+    SecurityAssociation, KeyExchange, Nonce, Authentication, IdentificationInitiator,
+    IdentificationResponder, TrafficSelectorsInitiator, TrafficSelectorsResponder,
+    Certificate, CertificateRequest, VendorId, Delete,
+})  # fmt: skip
+"""Payloads whose name says it all."""
+
 _EAP_CODES: Final = {1: "REQ", 2: "RES", 3: "SUCC", 4: "FAIL"}
 _EAP_HEADER_LENGTH: Final = 4
 
@@ -196,13 +215,15 @@ def summarize(
     """
     kind = "response" if is_response else "request"
     words = [name_of(ExchangeType, exchange), kind, str(message_id), "["]
-    words.extend(payload_summary(payload) for payload in payloads)
+    words.extend([payload_summary(payload) for payload in payloads])
     words.append("]")
     return " ".join(words)
 
 
 def payload_summary(payload: Payload) -> str:
     """The short name of one payload, with what tells it from others of its type."""
+    if type(payload) in _PLAIN:
+        return payload.NAME
     if isinstance(payload, Notify):
         return f"N({notify_summary(payload.notify_type)})"
     if isinstance(payload, Configuration):
@@ -220,7 +241,7 @@ def payload_summary(payload: Payload) -> str:
 
 def notify_summary(notify_type: int) -> str:
     """The short name of a notify type, or its number in parentheses."""
-    return _NOTIFIES.get(notify_type, f"({notify_type})")
+    return _NOTIFIES.get(notify_type) or f"({notify_type})"
 
 
 def _configuration_summary(payload: Configuration) -> str:

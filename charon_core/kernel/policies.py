@@ -33,12 +33,21 @@ class PolicyTable:
         Raises:
             KernelError: nothing has changed.
         """
+        only = (spec,)
         with self._lock:
-            wanted = self._wanted.get(spec.key, ())
+            # Mostly nobody wants it yet: then its key is hashed once, which is half of the work.
+            wanted = self._wanted.setdefault(spec.key, only)
+            if wanted is only:
+                try:
+                    self._backend.add_policy(spec)
+                except BaseException:
+                    del self._wanted[spec.key]
+                    raise
+                return
             position = 0
             while position < len(wanted) and wanted[position].strength < spec.strength:
                 position += 1
-            if position == 0 and (not wanted or wanted[0] != spec):
+            if position == 0 and wanted[0] != spec:
                 self._backend.add_policy(spec)
             self._wanted[spec.key] = (*wanted[:position], spec, *wanted[position:])
 

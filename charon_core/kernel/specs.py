@@ -16,6 +16,7 @@ from charon_core.kernel.priority import (
     PRIORITY_ROUTED,
     policy_priority,
 )
+from charon_core.key_enum import KeyEnum
 
 if TYPE_CHECKING:
     from charon_core.config.child import ChildMode, Mark
@@ -55,7 +56,7 @@ class IpsecProtocol(enum.IntEnum):
     AH = 51
 
 
-class PolicyDirection(enum.Enum):
+class PolicyDirection(KeyEnum):
     """Which packets a policy looks at."""
 
     IN = "in"
@@ -71,7 +72,7 @@ class PolicyAction(enum.Enum):
     DROP = "drop"
 
 
-class KernelFeature(enum.Enum):
+class KernelFeature(KeyEnum):
     """What a backend can do; what is not listed is refused by :meth:`IpsecBackend.add_sa`."""
 
     ESP = "ESP"

@@ -413,8 +413,8 @@ class ChildSa:
             Level.MORE,
             "CHILD_SA %s state change: %s => %s",
             self,
-            old.value,
-            state.value,
+            old,
+            state,
         )
         if bus.listening(ChildStateChanged):
             bus.publish(ChildStateChanged(self._owner, self.ref, old.value, state.value))

@@ -112,17 +112,20 @@ def policies(child: ChildSa) -> Iterator[PolicySpec]:
     for local, remote in product(child.local_ts, child.remote_ts):
         if local.family != remote.family:
             continue
-        yield PolicySpec(
+        outgoing = PolicySpec(
             source=local,
             destination=remote,
             direction=PolicyDirection.OUT,
             template=outward,
             mark=config.mark_out,
         )
+        yield outgoing
+        # The priority is that of the pair, whichever comes first in it.
         yield PolicySpec(
             source=remote,
             destination=local,
             direction=PolicyDirection.IN,
+            priority=outgoing.priority,
             template=inward,
             mark=config.mark_in,
         )
@@ -131,6 +134,7 @@ def policies(child: ChildSa) -> Iterator[PolicySpec]:
                 source=remote,
                 destination=local,
                 direction=PolicyDirection.FORWARD,
+                priority=outgoing.priority,
                 template=inward,
                 mark=config.mark_in,
             )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
+from charon_core.key_enum import KeyEnum
 from charon_core.network.rate import RateLimit
 from charon_core.sa.peers import PeerIndex
 
@@ -32,7 +32,7 @@ NOISE_LINES: Final = 10.0
 NOISE_BURST: Final = 100.0
 
 
-class TimerKind(Enum):
+class TimerKind(KeyEnum):
     """What is due when a timer of an IKE_SA fires; the argument's meaning is in brackets."""
 
     RETRANSMIT = "retransmit"

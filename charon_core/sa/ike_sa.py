@@ -56,6 +56,8 @@ QUEUED_DELAY: Final = 0.5
 MAX_LINGERING: Final = 64
 """CHILD_SAs that may receive after they were replaced; the oldest give way."""
 
+_HALF_OPEN: Final = frozenset({IkeState.CREATED, IkeState.CONNECTING})
+
 
 class IkeSa:
     """One IKE_SA, as initiator or responder."""
@@ -170,7 +172,7 @@ class IkeSa:
     @property
     def is_half_open(self) -> bool:
         """Whether a peer that has not proved who it is occupies this responder."""
-        return not self.is_initiator and self.state in {IkeState.CREATED, IkeState.CONNECTING}
+        return not self.is_initiator and self.state in _HALF_OPEN
 
     @property
     def handshake(self) -> Handshake:
@@ -293,9 +295,7 @@ class IkeSa:
         old, self.state = self.state, state
         if old is state:
             return
-        self.log(
-            Group.IKE, Level.MORE, "IKE_SA %s state change: %s => %s", self, old.value, state.value
-        )
+        self.log(Group.IKE, Level.MORE, "IKE_SA %s state change: %s => %s", self, old, state)
         if self.env.bus.listening(IkeStateChanged):
             self.env.bus.publish(IkeStateChanged(self.ref, old.value, state.value))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from enum import Enum, Flag, auto
 from typing import Final
 
+from charon_core.key_enum import KeyEnum
 
-class IkeState(Enum):
+
+class IkeState(KeyEnum):
     """Where an IKE_SA is in its life."""
 
     CREATED = "CREATED"
@@ -19,6 +21,9 @@ class IkeState(Enum):
     DELETING = "DELETING"
     DESTROYING = "DESTROYING"
 
+    def __str__(self) -> str:
+        return self._value_
+
     @property
     def is_up(self) -> bool:
         """Whether the IKE_SA is authenticated, and there to be used."""
@@ -28,7 +33,7 @@ class IkeState(Enum):
 _UP: Final = frozenset({IkeState.ESTABLISHED, IkeState.REKEYING})
 
 
-class ChildState(Enum):
+class ChildState(KeyEnum):
     """Where a CHILD_SA is in its life."""
 
     CREATED = "CREATED"
@@ -42,6 +47,9 @@ class ChildState(Enum):
     DELETED = "DELETED"
     """Deleted after rekeying: it still takes what the peer had sent before."""
     DESTROYING = "DESTROYING"
+
+    def __str__(self) -> str:
+        return self._value_
 
     @property
     def is_in_kernel(self) -> bool:
@@ -95,4 +103,15 @@ class Trait(Flag):
     @property
     def nat_anywhere(self) -> bool:
         """Whether IKE and ESP have to run over port 4500."""
-        return bool(self & (Trait.NAT_HERE | Trait.NAT_THERE | Trait.NAT_FAKED))
+        return self._value_ & _NAT_ANYWHERE != 0
+
+    def __or__(self, other: Trait) -> Trait:
+        """Return the traits of both, by a look-up: Flag's own way takes twenty times as long."""
+        value = self._value_ | other._value_
+        known = _TRAITS.get(value)
+        return Trait(value) if known is None else known  # type: ignore[return-value]
+
+
+_NAT_ANYWHERE: Final[int] = Trait.NAT_HERE.value | Trait.NAT_THERE.value | Trait.NAT_FAKED.value
+_TRAITS: Final = Trait._value2member_map_
+"""The combinations that have come up, by their numbers; `Flag` adds to it."""

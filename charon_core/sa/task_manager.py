@@ -131,7 +131,7 @@ class TaskManager:
             self._queued = [task for task in self._queued if task not in self._active]
             self.exchange = ExchangeType.IKE_SA_INIT
             return bool(self._active)
-        if state in _WORKING:
+        if self._queued and state in _WORKING:
             for kind, exchange in ESTABLISHED_ORDER:
                 for task in self._queued:
                     if type(task) is kind:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from struct import Struct
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
+from charon_core.encoding.cursor import Cursor
+from charon_core.encoding.errors import ParseError
 from charon_core.encoding.payloads.base import Payload
 from charon_core.encoding.registry import PayloadType, ProtocolId, TransformAttributeType
 
 if TYPE_CHECKING:
-    from charon_core.encoding.cursor import Cursor
+    from typing import Self
 
 MAX_PROPOSALS: Final = 64
 """Proposals an SA payload."""
@@ -23,6 +26,9 @@ _PROPOSAL: Final = Struct("!BBHBBBB")
 _TRANSFORM: Final = Struct("!BBHBBH")
 _TRANSFORM_WITH_KEY_LENGTH: Final = Struct("!BBHBBHHH")
 _ATTRIBUTE: Final = Struct("!HH")
+
+_COMMON_LENGTH: Final = 256
+"""Octets of transforms that are remembered with what they mean; they differ little among peers."""
 
 _LAST: Final = 0
 _MORE_PROPOSALS: Final = 2
@@ -38,9 +44,17 @@ _SPI_LENGTHS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TransformSubstructure:
+class _TransformFields(NamedTuple):
+    type: int
+    id: int
+    key_length: int | None = None
+    unknown_attributes: bytes = b""
+
+
+class TransformSubstructure(_TransformFields):
     """One transform (RFC 7296 section 3.3.2).
+
+    A tuple, since these are compared and looked up far more often than other substructures.
 
     Attributes:
         type: transform type, see TransformType.
@@ -50,14 +64,19 @@ class TransformSubstructure:
             not choose the transform (section 3.3.6): see `is_usable`.
     """
 
-    type: int
-    id: int
-    key_length: int | None = None
-    unknown_attributes: bytes = b""
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if self.key_length == 0:
-            raise ValueError(f"transform {self.type}/{self.id} has a key length of 0 bits")
+    def __new__(
+        cls,
+        type: int,  # noqa: A002 - the name of the field in RFC 7296
+        id: int,  # noqa: A002
+        key_length: int | None = None,
+        unknown_attributes: bytes = b"",
+    ) -> Self:
+        """Make a transform; a key length of 0 bits is a ValueError."""
+        if key_length == 0:
+            raise ValueError(f"transform {type}/{id} has a key length of 0 bits")
+        return super().__new__(cls, type, id, key_length, unknown_attributes)
 
     @property
     def is_usable(self) -> bool:
@@ -90,6 +109,37 @@ class TransformSubstructure:
         cursor.widen(outer_end)
         transform = cursor.checked(cls, transform_type, transform_id, key_length, unknown)
         return transform, more == _MORE_TRANSFORMS
+
+
+@lru_cache(maxsize=256)
+def _common_transforms(octets: bytes) -> tuple[TransformSubstructure, ...] | None:
+    """Return the transforms of a proposal, or None if there are none, or anything wrong with them.
+
+    Peers of one kind offer the same ones, again and again; what is remembered is not read again.
+    """
+    cursor = Cursor(octets)
+    transforms = []
+    following = bool(octets)
+    try:
+        while following:
+            transform, following = TransformSubstructure.parse(cursor)
+            transforms.append(transform)
+        cursor.expect_end()
+    except ParseError:
+        return None
+    return tuple(transforms) or None
+
+
+@lru_cache(maxsize=256)
+def _encode_transforms(transforms: tuple[TransformSubstructure, ...]) -> bytes:
+    """All transforms of a proposal, one after the other."""
+    count = len(transforms)
+    return b"".join(
+        [
+            transform.encode(is_last=position == count)
+            for position, transform in enumerate(transforms, 1)
+        ]
+    )
 
 
 def _parse_attributes(cursor: Cursor) -> tuple[int | None, bytes]:
@@ -145,12 +195,7 @@ class ProposalSubstructure:
     def encode(self, is_last: bool) -> bytes:
         """The substructure with its header."""
         count = len(self.transforms)
-        body = b"".join(
-            [
-                transform.encode(is_last=position == count)
-                for position, transform in enumerate(self.transforms, 1)
-            ]
-        )
+        body = _encode_transforms(self.transforms)
         head = _PROPOSAL.pack(
             _LAST if is_last else _MORE_PROPOSALS,
             0,
@@ -168,18 +213,31 @@ class ProposalSubstructure:
         more, _, length, number, protocol, spi_length, count = cursor.unpack(_PROPOSAL)
         if more not in (_LAST, _MORE_PROPOSALS):
             raise cursor.error(f"expected 0 or 2 as a proposal's first octet, came {more}")
-        transforms = []
         outer_end = cursor.narrow(length - _PROPOSAL.size)
         spi = cursor.take(spi_length)
-        following = count > 0
-        while following:
-            transform, following = TransformSubstructure.parse(cursor)
-            transforms.append(transform)
+        transforms = None
+        if cursor.remaining <= _COMMON_LENGTH:
+            transforms = _common_transforms(cursor.ahead())
+        if transforms is None or len(transforms) != count:
+            transforms = _parse_transforms(cursor, count)
+        else:
+            cursor.skip(cursor.remaining)
         cursor.widen(outer_end)
-        if len(transforms) != count:
-            raise cursor.error(f"a proposal says {count} transforms and has {len(transforms)}")
-        proposal = cursor.checked(cls, number, protocol, spi, tuple(transforms))
+        proposal = cursor.checked(cls, number, protocol, spi, transforms)
         return proposal, more == _MORE_PROPOSALS
+
+
+def _parse_transforms(cursor: Cursor, count: int) -> tuple[TransformSubstructure, ...]:
+    """Read the transforms of a proposal, which says that there are `count` of them."""
+    transforms = []
+    following = count > 0
+    while following:
+        transform, following = TransformSubstructure.parse(cursor)
+        transforms.append(transform)
+    if len(transforms) != count:
+        cursor.expect_end()
+        raise cursor.error(f"a proposal says {count} transforms and has {len(transforms)}")
+    return tuple(transforms)
 
 
 @dataclass(frozen=True, slots=True)

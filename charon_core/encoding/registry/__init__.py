@@ -72,5 +72,6 @@ __all__ = [
 def name_of(enum: type[IntEnum], value: int) -> str:
     """The registered name of `value`, or the number in parentheses if it has none."""
     # The class's own table: calling the class would raise and format a message for each unknown.
+    # And the plain attribute: the property `name` runs Python code.
     member = enum._value2member_map_.get(value)
-    return member.name if member is not None else f"({value})"
+    return member._name_ if member is not None else f"({value})"

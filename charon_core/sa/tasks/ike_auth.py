@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from charon_core.encoding.message import Message
     from charon_core.sa.ike_sa import IkeSa
 
+_SUPPORTED: Final = frozenset({AuthClass.PSK, AuthClass.PUBKEY, AuthClass.ANY})
+
 _MAX_REASONS: Final = 8
 """Connections that a message about a failure names, each with what it wants."""
 
@@ -344,9 +346,9 @@ def _is_supported(ike: IkeSa, config: PeerConfig) -> bool:
     problem = ""
     if len(config.local) > 1 or len(config.remote) > 1:
         problem = "asks for several authentication rounds, expected one on each side"
-    elif config.local[0].auth_class not in {AuthClass.PSK, AuthClass.PUBKEY, AuthClass.ANY}:
+    elif config.local[0].auth_class not in _SUPPORTED:
         problem = f"authenticates us by {config.local[0].auth_class.value}"
-    elif config.remote[0].auth_class not in {AuthClass.PSK, AuthClass.PUBKEY, AuthClass.ANY}:
+    elif config.remote[0].auth_class not in _SUPPORTED:
         problem = f"authenticates the peer by {config.remote[0].auth_class.value}"
     if not problem:
         return True

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _NONCE_LENGTH: Final = 32
 _HASH_ALGORITHMS: Final = b"".join(int(h).to_bytes(2, "big") for h in SUPPORTED_HASHES)
+_KNOWN_HASHES: Final = tuple((value.to_bytes(2, "big"), value) for value in HashId)
 _MAX_COOKIE: Final = 64
 
 
@@ -306,8 +307,8 @@ class IkeInit(Task):
                 ike.handshake.peer_hashes = tuple(
                     # Only those known here: a stranger must not fill our memory with others.
                     value
-                    for value in HashId
-                    if value.to_bytes(2, "big") in announced
+                    for octets, value in _KNOWN_HASHES
+                    if octets in announced
                 )
         if (
             Trait.PEER_FRAGMENTS in ike.traits

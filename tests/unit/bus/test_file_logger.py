@@ -296,13 +296,34 @@ def test_a_report_may_log(path, clock, tmp_path):
     assert "can be written again" in path.read_text()
 
 
-def test_a_hanging_write_of_one_thread_does_not_hang_the_others(make, monkeypatch):
+def test_a_hanging_write_of_one_thread_does_not_hang_the_others(make, path, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
     logger = make()
+    logger.log(record("zero"))
     with logger._lock:
-        logger.log(record())
-        logger.flush()
+        for text in ("one", "two", "three"):
+            logger.log(record(text))
     assert logger.lost == 1
+    logger.log(record("four"))
+    last_words = [line.split()[-1] for line in path.read_text().splitlines()]
+    assert last_words == ["zero", "line]", "one", "two", "four"]
+
+
+def test_lines_that_waited_are_counted_if_they_cannot_be_written(make, path, monkeypatch):
+    logger = make()
+
+    def fail(fd, data):
+        raise OSError(errno.ENOSPC, "full")
+
+    logger.log(record("zero"))
+    with logger._lock:
+        for text in ("one", "two", "three"):
+            logger.log(record(text))
+    monkeypatch.setattr(module.os, "write", fail)
+    logger.flush()
+    assert logger.lost == 3
+    assert path.read_text().endswith("zero\n")
 
 
 def test_lines_of_many_threads_stay_whole(make, path):
