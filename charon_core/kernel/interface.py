@@ -115,6 +115,17 @@ class EspSocket(Protocol):
     esp_receiver: Callable[[Any, int, Endpoint, Endpoint], None] | None
     """Called with (data, segment size or 0, source, local) for each ESP datagram on port 4500."""
 
+    def lend(self) -> list[tuple[int, Callable[[int], None]]]:
+        """Let a loop of the caller read port 4500, so that `esp_receiver` is called on it.
+
+        Returns:
+            Descriptors, each with what is to be called, on one thread, with epoll's events
+            whenever it can be read or has an error. IKE messages find their way from there.
+        """
+
+    def take_back(self) -> None:
+        """Have port 4500 read by the owner of the socket again."""
+
     def send_esp(
         self, buffer: Any, segment_size: int, source: Endpoint, destination: Endpoint
     ) -> None:

@@ -7,8 +7,10 @@ import os
 import select
 import socket
 import threading
+from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from charon_core.bus import Group, Level
 from charon_core.network.binding import (
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["IkeSockets", "NetworkError", "Ports", "SocketConfig", "SocketHandle"]
 
+ARRIVED_LIMIT: Final = 1024
+"""IKE messages from a lent socket that may wait for the receiving thread."""
+
 
 class SocketHandle(NamedTuple):
     """What a kernel backend needs of a socket, to set options of its own.
@@ -51,7 +56,9 @@ class IkeSockets:
 
     One thread receives; all may send. Packets keep their local address, and leave from the one
     that they name. On the NAT-T port the non-ESP marker is taken off and put on, and ESP goes to
-    `esp_receiver` in trains where the kernel joins datagrams (UDP_GRO).
+    `esp_receiver` in trains where the kernel joins datagrams (UDP_GRO). As such a train may have
+    IKE messages in it, one socket is for both; but it can be lent to a loop that has more to do
+    with ESP, which then sorts out the IKE messages for the receiving thread.
     """
 
     def __init__(self, config: SocketConfig, bus: Bus) -> None:
@@ -68,8 +75,12 @@ class IkeSockets:
         self._error_lines = RateLimit(rate=1.0, burst=10)
         self._epoll: select.epoll | None = None
         self._wake_fd = -1
-        # Guards the interest in writability.
+        # IKE messages from lent sockets: one thread appends, the receiving one takes away.
+        self._arrived: deque[Packet] = deque()
+        # Guards the two below: what is waited for.
         self._lock = threading.Lock()
+        self._lent: list[UdpPort] = []
+        self._writable_wanted = False
         self.on_writable: Callable[[], None] | None = None
         """Called by `receive` when a socket takes datagrams again, after `watch_writable`."""
 
@@ -112,7 +123,7 @@ class IkeSockets:
         """Close everything; the receiving thread has to have ended."""
         for port in self._ports:
             port.close()
-        self._ports = []
+        self._ports, self._lent = [], []
         self._by_fd.clear()
         self._by_host.clear()
         self._defaults.clear()
@@ -198,16 +209,9 @@ class IkeSockets:
             if events & select.EPOLLOUT and self.on_writable is not None:
                 self.on_writable()
             if events & select.EPOLLIN:
-                error = port.receive(packets)
-                if error is not None and self._error_lines.allow():
-                    self._bus.log(
-                        Group.NET,
-                        Level.CONTROL,
-                        "cannot receive on port %d: %s%s",
-                        port.port,
-                        error,
-                        self._error_lines.take_suppressed(),
-                    )
+                self._log_failure(port, port.receive(packets))
+        while self._arrived:
+            packets.append(self._arrived.popleft())
         return packets
 
     def wake(self) -> None:
@@ -218,15 +222,30 @@ class IkeSockets:
     def watch_writable(self, *, wanted: bool) -> None:
         """Have `on_writable` called by `receive` as long as a socket takes datagrams, or not."""
         with self._lock:
-            if self._epoll is None:
-                return
-            events = select.EPOLLIN | (select.EPOLLOUT if wanted else 0)
-            for fd in self._by_fd:
-                self._epoll.modify(fd, events)
+            self._writable_wanted = wanted
+            self._update_interest()
+
+    def _update_interest(self) -> None:
+        if self._epoll is None:
+            return
+        writable = select.EPOLLOUT if self._writable_wanted else 0
+        for fd, port in self._by_fd.items():
+            self._epoll.modify(fd, writable if port in self._lent else writable | select.EPOLLIN)
 
     def _forget_wake(self) -> None:
         with suppress(BlockingIOError):
             os.eventfd_read(self._wake_fd)
+
+    def _log_failure(self, port: UdpPort, error: OSError | None) -> None:
+        if error is not None and self._error_lines.allow():
+            self._bus.log(
+                Group.NET,
+                Level.CONTROL,
+                "cannot receive on port %d: %s%s",
+                port.port,
+                error,
+                self._error_lines.take_suppressed(),
+            )
 
     def _log_errors(self, port: UdpPort) -> None:
         for peer, error in port.take_errors():
@@ -241,6 +260,37 @@ class IkeSockets:
                     f" from {error.offender}" if error.offender else "",
                     self._error_lines.take_suppressed(),
                 )
+
+    # -- lending the NAT-T port --
+
+    def lend(self) -> list[tuple[int, Callable[[int], None]]]:
+        """Let somebody else read the NAT-T port; its IKE messages get to `receive` all the same.
+
+        Returns:
+            Descriptors, each with what is to be called, on one thread, with epoll's events
+            whenever it can be read or has an error. `esp_receiver` is called by that.
+        """
+        with self._lock:
+            self._lent = [port for port in self._ports if port.is_nat_t]
+            self._update_interest()
+            return [(port.socket.fileno(), partial(self._read_lent, port)) for port in self._lent]
+
+    def take_back(self) -> None:
+        """Have `receive` read the NAT-T port again; the borrower should have left off."""
+        with self._lock:
+            self._lent = []
+            self._update_interest()
+
+    def _read_lent(self, port: UdpPort, events: int) -> None:
+        if events & select.EPOLLERR:
+            self._log_errors(port)
+        packets: list[Packet] = []
+        self._log_failure(port, port.receive(packets))
+        if packets:
+            room = ARRIVED_LIMIT - len(self._arrived)
+            port.counters.ike_dropped += max(0, len(packets) - room)
+            self._arrived.extend(packets[:room])
+            self.wake()
 
     # -- sending --
 

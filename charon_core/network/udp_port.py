@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,9 @@ KEEPALIVE: Final = b"\xff"
 BATCH: Final = 64
 """Datagrams that are taken from one socket before the others have their turn."""
 
+BATCH_OCTETS: Final = 1 << 19
+"""As many octets end the turn as well: of trains, fewer are taken."""
+
 MAX_SEGMENTS: Final = 64
 """Datagrams in one call with UDP_SEGMENT."""
 
@@ -52,6 +56,7 @@ class PortCounters:
 
     Attributes:
         ike: IKE messages received.
+        ike_dropped: Those of them dropped since too many wait for the receiving thread.
         esp: ESP datagrams received and handed on; those of one train count as one.
         esp_unclaimed: ESP datagrams dropped since nobody takes them.
         keepalives: NAT keepalives dropped.
@@ -62,6 +67,7 @@ class PortCounters:
     """
 
     ike: int = 0
+    ike_dropped: int = 0
     esp: int = 0
     esp_unclaimed: int = 0
     keepalives: int = 0
@@ -74,7 +80,7 @@ class PortCounters:
 class UdpPort:
     """A UDP socket of one address family, bound to a port and maybe to an address.
 
-    `receive` and `take_errors` are for one thread; sending is for all.
+    One thread at a time receives; sending is for all.
     """
 
     def __init__(self, udp: socket.socket, *, host: str, is_nat_t: bool, max_packet: int) -> None:
@@ -99,6 +105,8 @@ class UdpPort:
         self._max_packet = max_packet
         self._buffer = bytearray(0x10000 if is_nat_t else max_packet)
         self._view = memoryview(self._buffer)
+        # Guards the buffer and what is known of addresses: another thread may take over receiving.
+        self._receiving = threading.Lock()
         self._is_ipv6 = udp.family == socket.AF_INET6
         # By the octets of the control message. Few, for they are addresses of this host.
         self._locals: dict[bytes, Endpoint] = {}
@@ -122,13 +130,20 @@ class UdpPort:
     # -- receiving --
 
     def receive(self, packets: list[Packet]) -> OSError | None:
-        """Append what has come in, at most `BATCH` datagrams; hand ESP to its receiver.
+        """Append what has come in, a bounded batch; hand ESP to its receiver.
 
         Returns:
             An error that is none of a single datagram, after which nothing more was read.
         """
+        with self._receiving:
+            return self._receive(packets)
+
+    def _receive(self, packets: list[Packet]) -> OSError | None:
         receive, buffers, view = self.socket.recvmsg_into, [self._buffer], self._view
+        octets = 0
         for _ in range(BATCH):
+            if octets >= BATCH_OCTETS:
+                break
             try:
                 size, control, flags, address = receive(buffers, ancillary.RECEIVE_SPACE)
             except BlockingIOError:
@@ -141,6 +156,7 @@ class UdpPort:
             if flags & socket.MSG_TRUNC:
                 self.counters.oversize += 1
                 continue
+            octets += size
             local, segment = self._read_control(control)
             if self._is_ipv6 and address[3]:
                 source = Endpoint(ancillary.with_zone(address[0], address[3]), address[1])

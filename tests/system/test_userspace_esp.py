@@ -217,6 +217,14 @@ def test_everything_is_taken_away_again(others: Namespaces) -> None:
     assert state_of(others.left) == before
 
 
+def test_without_the_device_the_sockets_are_read_all_the_same(others: Namespaces) -> None:
+    # IKE comes by them, too.
+    with our_gateways(others, algorithm="aes128gcm16") as gateways:
+        assert run(others.right, "ip", "link", "delete", "ipsec0").returncode == 0
+        run(others.left_host, "ping", "-c", "50", "-i", "0.01", "-W", "1", "10.2.0.2")
+        assert gateways.reports()[1]["inbound"]["drop_device"] >= 40
+
+
 def state_of(name: str) -> str:
     """Return TUN devices, rules and routes of a namespace."""
     return "".join(

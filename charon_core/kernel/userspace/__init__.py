@@ -1,6 +1,7 @@
 """The `userspace` backend: ESP (RFC 4303) in tunnel mode over a TUN device.
 
-From the wire inwards: the IKE socket or `raw` bring ESP packets, `inbound` opens them, `coalesce`
+One loop reads the device, the IKE socket and `raw`; `waiter` says which of them is ready. From the
+wire inwards: the IKE socket or `raw` bring ESP packets, `inbound` opens them, `coalesce`
 (or `rows_in`, for whole trains) joins them for the device. Outwards: `outbound` reads the device,
 `segment` (or `rows_out`) cuts what came, `association` seals it, `transport` fills trains with it.
 

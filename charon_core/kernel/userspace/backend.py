@@ -27,7 +27,6 @@ from charon_core.kernel.userspace.tables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.kernel.interface import (
@@ -43,12 +42,10 @@ if TYPE_CHECKING:
     from charon_core.kernel.userspace.raw import RawEsp
     from charon_core.kernel.userspace.routes import Routes
     from charon_core.kernel.userspace.transport import EspSender
-    from charon_core.kernel.userspace.types import Buffer
     from charon_core.network.packet import Endpoint
 
 _CONTROL: Final = 1
-_DEVICE_LOOP: Final = "ESP from the TUN device"
-_RAW_LOOP: Final = "ESP from raw sockets"
+_LOOP_NAME: Final = "ESP"
 
 _FEATURES: Final = frozenset(
     {
@@ -72,9 +69,9 @@ _FEATURES: Final = frozenset(
 class UserspaceBackend:
     """ESP in this process, over a TUN device.
 
-    Packets from the device are handled on a loop of the Processor, those from peers on the thread
-    of the receiver. Everything that they have to tell goes to a worker first, so that no IKE code
-    runs on them.
+    All packets are handled on one loop of the Processor, which reads the device and, as long as the
+    backend is started, the NAT traversal port. Everything that it has to tell goes to a worker
+    first, so that no IKE code runs on it.
 
     The outer header is that of the IKE socket: it says not ECN-capable (RFC 6040, compatibility
     mode), and the DSCP is that of IKE, whatever `SaSpec.copy_dscp` wants. Path MTU is that of the
@@ -142,19 +139,18 @@ class UserspaceBackend:
                 undo.callback(routes.close)
             raw: RawEsp | None = None
             if options.raw_esp:
-                raw = self._host.open_raw(options, self._receive_raw)
+                raw = self._host.open_raw(options, partial(path.receive, source=None))
             if raw is not None:
                 undo.callback(raw.close)
+                path.watch(raw.readers)
             with self._lock:
                 self._events, self._path = events, path
                 self._routes, self._raw = routes, raw
             undo.callback(self._forget)
-            self._context.run_loop(_DEVICE_LOOP, path.turn, path.end_loop)
-            if raw is not None:
-                self._context.run_loop(_RAW_LOOP, raw.turn, raw.end_loop)
+            self._borrow_socket(path)
+            undo.callback(self._return_socket)
+            self._context.run_loop(_LOOP_NAME, path.turn, path.end_loop)
             undo.pop_all()
-        if self._context.esp_socket is not None:
-            self._context.esp_socket.esp_receiver = self._receive
         self._log(
             _CONTROL,
             "TUN device %s: offloads: %s; ESP in UDP%s",
@@ -165,16 +161,28 @@ class UserspaceBackend:
 
     def stop(self) -> None:
         """Close the device and take away routes and rules; SAs and policies stay in memory."""
-        if self._context.esp_socket is not None:
-            self._context.esp_socket.esp_receiver = None
         path, routes, raw = self._forget()
         if routes is not None:
             for problem in routes.close():
                 self._log(_CONTROL, "removing %s", problem)
-        if raw is not None:
-            raw.close()
         if path is not None:
             path.close()
+            self._return_socket()
+        if raw is not None:
+            raw.close()
+
+    def _borrow_socket(self, path: DataPath) -> None:
+        """Have ESP in UDP received on the loop of the data path: no thread hands it to another."""
+        sock = self._context.esp_socket
+        if sock is not None:
+            sock.esp_receiver = lambda data, size, source, _: path.receive(data, size, source)
+            path.watch(sock.lend())
+
+    def _return_socket(self) -> None:
+        sock = self._context.esp_socket
+        if sock is not None:
+            sock.esp_receiver = None
+            sock.take_back()
 
     def _forget(self) -> tuple[DataPath | None, Routes | None, RawEsp | None]:
         """Be stopped; return what is to be closed."""
@@ -198,22 +206,6 @@ class UserspaceBackend:
             "inbound": path.inbound.statistics.as_dict(),
             "outbound": path.outbound.statistics.as_dict(),
         }
-
-    def _receive(
-        self,
-        data: Any,
-        segment_size: int,
-        source: Endpoint,
-        local: Endpoint,  # noqa: ARG002
-    ) -> None:
-        path = self._path
-        if path is not None:
-            path.receive(data, segment_size, source)
-
-    def _receive_raw(self, data: Buffer, segment_size: int) -> None:
-        path = self._path
-        if path is not None:
-            path.receive(data, segment_size, None)
 
     def _select_sender(self, sa: OutboundSa) -> EspSender | None:
         return self._context.esp_socket if sa.encapsulated else self._raw

@@ -5,23 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from charon_core.kernel.userspace.inbound import FrameSink, Inbound, InboundEvents
-from charon_core.kernel.userspace.outbound import (
-    FRAMES_PER_DRAIN,
-    FrameSource,
-    Outbound,
-    OutboundEvents,
-)
+from charon_core.kernel.userspace.outbound import FrameSource, Outbound, OutboundEvents
 from charon_core.kernel.userspace.waiter import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from charon_core.kernel.userspace.association import OutboundSa
     from charon_core.kernel.userspace.tables import Tables
     from charon_core.kernel.userspace.transport import EspSender
     from charon_core.kernel.userspace.tun import Offloads
     from charon_core.kernel.userspace.types import Buffer
+    from charon_core.kernel.userspace.waiter import Reader
     from charon_core.network.packet import Endpoint
+
+FRAMES_PER_TURN: Final = 64
+"""Frames that are read from the device before the sockets have their turn: a train of them."""
+
+OCTETS_PER_TURN: Final = 1 << 20
+"""As many octets end the turn of the device as well: of super-packets, fewer are read."""
 
 _CONTROL: Final = 1
 
@@ -45,8 +47,8 @@ class DataPathEvents(InboundEvents, OutboundEvents, Protocol):
 class DataPath:
     """Moves packets between a TUN device and the peers, as its tables say.
 
-    `receive` is called with what comes from the peers; `turn` is one turn of the loop that reads
-    the device, and `end_loop` lets it return.
+    `turn` is one turn of the loop that reads the device and what is given to `watch`; `end_loop`
+    lets it return. `receive` is called with what comes from the peers.
 
     Attributes:
         tables: The SAs and policies.
@@ -70,38 +72,35 @@ class DataPath:
         offloads = device.offloads
         self.inbound = Inbound(tables, device, events, tcp=offloads.tcp, udp=offloads.udp)
         self.outbound = Outbound(tables, device, events, select_sender)
-        self._waiter = Waiter([device.fd])
+        self._waiter = Waiter()
+        self._waiter.add(device.fd, self._read_device)
+        self.turn = self._waiter.turn
         self.end_loop = self._waiter.end_loop
         self._rows_wanted = offloads.tcp
 
-    def turn(self) -> None:
-        """Wait for frames, or for a nudge, and handle those that are there.
+    def watch(self, readers: Iterable[Reader]) -> None:
+        """Let the loop read further descriptors, whose packets are given to `receive`.
 
-        Once the data path is closed, this waits for `end_loop`.
-
-        Raises:
-            OSError: The device is gone or down.
+        `close` does not close them, but they are not touched any more after it.
         """
-        self._waiter.turn(self._handle)
+        for descriptor, handler in readers:
+            self._waiter.add(descriptor, handler)
 
-    def _handle(self, ready: set[int], nudged: bool) -> None:
-        if self.device.fd in ready:
-            drain = self.outbound.drain
-            while drain() == FRAMES_PER_DRAIN and not self._waiter.closing:
-                pass
-        if self._rows_wanted and (nudged or self.outbound.statistics.super_packets):
+    def _read_device(self, _events: int) -> None:
+        self.outbound.drain(FRAMES_PER_TURN, OCTETS_PER_TURN)
+        if self._rows_wanted and self.outbound.statistics.super_packets:
             self._load_rows()
 
     def receive(self, data: Buffer, segment_size: int, source: Endpoint | None) -> None:
         """Take ESP packets from a peer; see `Inbound.receive`."""
-        if self._waiter.closing:
+        if self._waiter.is_closing:
             return
         if self._rows_wanted and segment_size:
-            self._waiter.nudge()
+            self._load_rows()
         self.inbound.receive(data, segment_size, source)
 
     def close(self) -> None:
-        """Remove the device."""
+        """Wait for the end of the turn, and remove the device."""
         self._waiter.close(self._close_device)
 
     def _close_device(self) -> None:
@@ -111,8 +110,7 @@ class DataPath:
     def _load_rows(self) -> None:
         """Load the fast way, with the first train or super-packet.
 
-        It takes a tenth of a second and 20 MB, which a gateway without such traffic is spared; and
-        it is done on this loop, where only the traffic waits for it.
+        It takes a tenth of a second and 20 MB, which a gateway without such traffic is spared.
         """
         self._rows_wanted = False
         try:

@@ -109,11 +109,11 @@ class Host:
         return routes
 
     def open_raw(
-        self, options: UserspaceOptions, receive: Callable[[Buffer, int], None]
+        self, options: UserspaceOptions, deliver: Callable[[Buffer, int], None]
     ) -> RawEsp | None:
         """Open the sockets for plain ESP; None where we may not (CAP_NET_RAW)."""
         try:
-            return RawEsp(options.mark, receive)
+            return RawEsp(options.mark, deliver)
         except OSError:
             return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from charon_core.kernel.userspace.tables import Tables, Verdict
     from charon_core.kernel.userspace.transport import EspSender
     from charon_core.kernel.userspace.types import Buffer
-
-FRAMES_PER_DRAIN: Final = 64
-"""Frames that are read before the loop looks at its surroundings again."""
 
 _SEGMENTS_MINIMUM: Final = 3
 """Below so many segments a super-packet is cut as fast without numpy."""
@@ -89,8 +87,12 @@ class Outbound:
         # Guards the buffers: one thread at a time drains.
         self.lock = threading.Lock()
 
-    def drain(self, limit: int = FRAMES_PER_DRAIN) -> int:
-        """Handle the frames that are there, at most ``limit``; return how many there were.
+    def drain(self, limit: int, octets: int = sys.maxsize) -> int:
+        """Handle the frames that are there, and return how many there were.
+
+        Args:
+            limit: Frames after which no more are read.
+            octets: The same for their octets.
 
         Raises:
             OSError: The device is gone or down.
@@ -99,11 +101,12 @@ class Outbound:
         with self.lock:
             frames = 0
             try:
-                while frames < limit:
+                while frames < limit and octets > 0:
                     length = read(buffer)
                     if not length:
                         break
                     frames += 1
+                    octets -= length
                     self._frame(length)
             finally:
                 self._train.flush()

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from charon_core.kernel.userspace.transport import MAX_PAYLOAD, MAX_SEGMENTS
-from charon_core.kernel.userspace.waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from charon_core.kernel.userspace.types import Buffer
+    from charon_core.kernel.userspace.waiter import Reader
     from charon_core.network.packet import Endpoint
 
 RECEIVE_BUFFER: Final = 4 << 20
@@ -30,7 +31,7 @@ _IP_PKTINFO: Final = 8
 _PKTINFO4: Final = Struct("=i4s4s")
 _PKTINFO6: Final = Struct("=16si")
 _SOURCES_LIMIT: Final = 256
-_PACKETS_PER_TURN: Final = 1024
+_PACKETS_PER_TURN: Final = 256
 _PACKET_LIMIT: Final = 0x10000
 
 
@@ -71,26 +72,32 @@ def _open_family(family: socket.AddressFamily, mark: int) -> socket.socket:
 
 
 class RawEsp:
-    """Sends and receives plain ESP; `turn` is one turn of the loop that receives."""
+    """Sends and receives plain ESP; receiving is for one thread."""
 
-    def __init__(self, mark: int, receive: Callable[[Buffer, int], None]) -> None:
+    def __init__(self, mark: int, deliver: Callable[[Buffer, int], None]) -> None:
         """Open the sockets.
 
         Args:
             mark: What keeps the packets out of charon's routing table.
-            receive: Called with packets of one size, the last of which may be shorter, and that
+            deliver: Called with packets of one size, the last of which may be shorter, and that
                 size; 0 for a single one.
 
         Raises:
             OSError: We may not.
         """
-        self._receive = receive
+        self._deliver = deliver
         self._sockets = _open(mark)
-        self._by_descriptor = {sock.fileno(): sock for sock in self._sockets if sock is not None}
-        self._waiter = Waiter(self._by_descriptor)
-        self.end_loop = self._waiter.end_loop
         self._controls: dict[str, list[tuple[int, int, bytes]]] = {}
         self._buffer = bytearray(_PACKET_LIMIT)
+
+    @property
+    def readers(self) -> list[Reader]:
+        """The descriptors to wait for, each with what is to be called then."""
+        return [
+            (sock.fileno(), partial(self._drain, sock))
+            for sock in self._sockets
+            if sock is not None
+        ]
 
     def send_esp(
         self, buffer: Buffer, segment_size: int, source: Endpoint, destination: Endpoint
@@ -127,17 +134,10 @@ class RawEsp:
             self._controls[source] = control
         return control
 
-    def turn(self) -> None:
-        """Wait for packets and hand them on; once closed, wait for `end_loop`."""
-        self._waiter.turn(self._handle)
-
-    def _handle(self, ready: set[int], nudged: bool) -> None:  # noqa: ARG002
-        for descriptor, sock in self._by_descriptor.items():
-            if descriptor in ready:
-                self._drain(sock, with_header=sock.family == socket.AF_INET)
-
-    def _drain(self, sock: socket.socket, *, with_header: bool) -> None:
+    def _drain(self, sock: socket.socket, _events: int) -> None:
         """Hand on what is there, in trains of one size."""
+        # IPv4 raw sockets give the IP header, too.
+        with_header = sock.family == socket.AF_INET
         train: list[bytes] = []
         size = octets = 0
         for _ in range(_PACKETS_PER_TURN):
@@ -165,16 +165,15 @@ class RawEsp:
             length = sock.recv_into(self._buffer)
         except OSError:
             return None
-        # IPv4 raw sockets give the IP header, too.
         start = (self._buffer[0] & 15) * 4 if with_header else 0
         return bytes(memoryview(self._buffer)[start:length])
 
     def _hand_on(self, train: list[bytes], size: int) -> None:
         if len(train) == 1:
-            self._receive(train[0], 0)
+            self._deliver(train[0], 0)
         elif train:
-            self._receive(b"".join(train), size)
+            self._deliver(b"".join(train), size)
 
     def close(self) -> None:
         """Close the sockets."""
-        self._waiter.close(self._sockets.close)
+        self._sockets.close()

@@ -8,93 +8,10 @@ import threading
 
 import pytest
 
-from charon_core.bus import Bus, Level
 from charon_core.network import ancillary, binding
 from charon_core.network.packet import Endpoint, Packet
-from charon_core.network.socket import IkeSockets, NetworkError, SocketConfig
-
-SOON = 5.0
-MESSAGE = b"0123456789abcdef" * 4
-ESP = b"\xc0\x01\x02\x03" + bytes(range(60))
-MARKER = bytes(4)
-V4 = {"ipv6": False}
-
-
-def has_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as trial:
-            trial.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-
-
-class Lines:
-    name = "lines"
-
-    def __init__(self):
-        self.texts = []
-
-    def level(self, group):
-        return Level.CONTROL
-
-    def log(self, record):
-        self.texts.append(record.text)
-
-
-@pytest.fixture
-def lines():
-    return Lines()
-
-
-@pytest.fixture
-def make(lines):
-    made = []
-
-    def make(*, opened=True, **options) -> IkeSockets:
-        options = {"port": 0, "nat_port": 0} | options
-        bus = Bus()
-        bus.add_logger(lines)
-        sockets = IkeSockets(SocketConfig(**options), bus)
-        made.append(sockets)
-        if opened:
-            sockets.open()
-        return sockets
-
-    yield make
-    for sockets in made:
-        sockets.close()
-
-
-@pytest.fixture
-def sockets(make):
-    return make(**V4)
-
-
-@pytest.fixture
-def peer():
-    """A plain UDP socket on 127.0.0.5."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind(("127.0.0.5", 0))
-        udp.settimeout(SOON)
-        yield udp
-
-
-def endpoint(udp):
-    return Endpoint(*udp.getsockname()[:2])
-
-
-def take(sockets, number=1):
-    taken = []
-    while len(taken) < number:
-        packets = sockets.receive(SOON)
-        assert packets, f"{len(taken)} of {number} came"
-        taken += packets
-    return taken
-
+from charon_core.network.socket import NetworkError
+from tests.unit.network.udp import ESP, MARKER, MESSAGE, SOON, V4, endpoint, needs_ipv6, take
 
 # -- receiving and sending --
 

@@ -276,6 +276,15 @@ class FakeSocket:
         self.ends: list[tuple[Endpoint, Endpoint]] = []
         self.sizes: list[int] = []
         self.error: OSError | None = None
+        self.readers: list[Any] = []
+        self.is_lent = False
+
+    def lend(self) -> list[Any]:
+        self.is_lent = True
+        return self.readers
+
+    def take_back(self) -> None:
+        self.is_lent = False
 
     def send_esp(
         self, buffer: Any, segment_size: int, source: Endpoint, destination: Endpoint

@@ -99,14 +99,8 @@ class FakeRaw(FakeSocket):
 
     def __init__(self) -> None:
         super().__init__()
-        self.receive: Any = None
+        self.deliver: Any = None
         self.closed = False
-
-    def turn(self) -> None:
-        pass
-
-    def end_loop(self) -> None:
-        pass
 
     def close(self) -> None:
         self.closed = True
@@ -134,9 +128,9 @@ class FakeHost:
             raise KernelError("add rule", "no")
         return self.routes
 
-    def open_raw(self, options: Any, receive: Any) -> FakeRaw | None:
+    def open_raw(self, options: Any, deliver: Any) -> FakeRaw | None:
         if self.raw is not None:
-            self.raw.receive = receive
+            self.raw.deliver = deliver
         return self.raw
 
     def bypass(self, fd: int, family: int, mark: int) -> None:
@@ -241,6 +235,7 @@ def test_a_loop_that_cannot_run_undoes_the_start() -> None:
     assert world.host.routes is not None
     assert world.host.routes.closed
     assert world.socket.esp_receiver is None
+    assert not world.socket.is_lent
 
 
 def test_packets_go_out_and_in(world: World) -> None:
@@ -288,8 +283,6 @@ def test_the_fast_way_is_loaded_with_the_first_train(world: World) -> None:
     world.receive(packets[0])
     assert world.timers == []
     world.socket.esp_receiver(b"".join(packets[1:]), len(packets[0]), PEER, PEER)
-    assert not is_fast(world)
-    world.turn()
     assert is_fast(world)
     assert world.host.device.packets == [udp(ports=(number, 9)) for number in range(1, 11)]
 
@@ -321,6 +314,34 @@ def test_without_offloads_numpy_is_not_loaded() -> None:
     world.backend.stop()
 
 
+def test_one_loop_reads_the_device_and_all_sockets() -> None:
+    world = World()
+    raw = world.host.raw = FakeRaw()
+    read: list[str] = []
+    for name, sock in (("UDP", world.socket), ("raw", raw)):
+        fd = os.eventfd(1, os.EFD_NONBLOCK)
+
+        def handle(_events: int, name: str = name, fd: int = fd) -> None:
+            os.eventfd_read(fd)
+            read.append(name)
+
+        sock.readers.append((fd, handle))
+    world.backend.start(world.events)
+    assert world.socket.is_lent
+    assert len(world.loops) == 1
+    world.backend.add_sa(sa_spec())
+    world.backend.add_policy(policy_spec())
+    world.host.device.put(plain_frame(udp()))
+    world.turn()
+    assert sorted(read) == ["UDP", "raw"]
+    assert len(world.socket.packets) == 1
+    world.backend.flush()
+    world.backend.stop()
+    assert raw.closed
+    for sock in (world.socket, raw):
+        os.close(sock.readers[0][0])
+
+
 # -- life --
 
 
@@ -328,7 +349,7 @@ def test_a_stopped_backend_lets_its_loop_wait_for_the_end() -> None:
     world = World()
     world.backend.start(world.events)
     name, body, wake = world.loops[0]
-    assert name == "ESP from the TUN device"
+    assert name == "ESP"
     turns = []
 
     def loop() -> None:
@@ -340,9 +361,11 @@ def test_a_stopped_backend_lets_its_loop_wait_for_the_end() -> None:
     thread = threading.Thread(target=loop)
     thread.start()
     world.host.device.put(plain_frame(udp()))
+    receive = world.socket.esp_receiver
     world.backend.stop()
     assert world.host.device.closed
     assert world.socket.esp_receiver is None
+    assert not world.socket.is_lent
     assert world.host.routes is not None
     assert world.host.routes.closed
     assert world.lines[-1] == "removing route to somewhere: gone"
@@ -351,7 +374,7 @@ def test_a_stopped_backend_lets_its_loop_wait_for_the_end() -> None:
     thread.join(5)
     assert not thread.is_alive()
     assert len(turns) < 10
-    world.backend._receive(b"late", 0, PEER, PEER)
+    receive(b"late", 0, PEER, PEER)
     assert world.backend.statistics() == {}
     assert world.backend.device is None
     world.backend.stop()
@@ -459,7 +482,6 @@ def test_plain_esp_goes_by_raw_sockets() -> None:
     world = raw_world()
     raw = world.host.raw
     assert raw is not None
-    assert [name for name, *_ in world.loops] == ["ESP from the TUN device", "ESP from raw sockets"]
     world.backend.add_sa(sa_spec(encapsulation=None))
     world.backend.add_policy(policy_spec())
     world.host.device.put(plain_frame(udp()))
@@ -471,7 +493,7 @@ def test_plain_esp_goes_by_raw_sockets() -> None:
     world.turn()
     assert len(world.socket.packets) == 1
     world.backend.add_sa(sa_spec(inbound=True, encapsulation=None))
-    raw.receive(raw.packets[0], 0)
+    raw.deliver(raw.packets[0], 0)
     world.receive(world.socket.packets[0])
     assert world.host.device.packets == [udp(), udp()]
     world.run()
@@ -483,7 +505,6 @@ def test_plain_esp_goes_by_raw_sockets() -> None:
 
 def test_plain_esp_can_be_switched_off() -> None:
     world = raw_world(raw_esp=False)
-    assert len(world.loops) == 1
     with pytest.raises(KernelError, match="raw sockets"):
         world.backend.add_sa(sa_spec(encapsulation=None))
     world.backend.stop()

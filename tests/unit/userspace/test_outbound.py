@@ -188,7 +188,7 @@ def test_a_train_is_filled_from_the_packets_of_a_stream() -> None:
     for index in range(4):
         number = 1000 + index * size * count
         gateway.device.frames.append(super_packet(bytes(size * count), size, number=number))
-    gateway.outbound.drain()
+    gateway.outbound.drain(100)
     assert [len(train) for train in gateway.socket.trains] == [45, 45, 45, 45, 12]
     assert gateway.sequences == list(range(1, 193))
 
@@ -204,7 +204,7 @@ def test_sas_do_not_share_a_train() -> None:
         super_packet(bytes(2000), 100, destination="10.3.0.1"),
     ]
     gateway.device.frames += [frames[0], frames[1], frames[0], plain_frame(udp())]
-    gateway.outbound.drain()
+    gateway.outbound.drain(100)
     spis = [{packet[:4] for packet in train} for train in gateway.socket.trains]
     ours, theirs = b"\xc0\xff\xee\x01", b"\xc0\x00\x00\x02"
     assert spis == [{ours}, {theirs}, {ours}, {ours}]
@@ -226,7 +226,7 @@ def test_sas_of_different_algorithms_use_the_same_rows() -> None:
     mine = super_packet(bytes(1000), 100)
     theirs = super_packet(bytes(1000), 100, destination="10.3.0.1")
     gateway.device.frames += [mine, theirs, mine, theirs]
-    gateway.outbound.drain()
+    gateway.outbound.drain(100)
     other.spec = spec
     for number, train in enumerate(gateway.socket.trains):
         opened = [(other if number % 2 else gateway).opened(packet) for packet in train]
@@ -254,7 +254,7 @@ def test_esn_goes_on_after_the_wrap() -> None:
     gateway = Gateway(esn=True)
     gateway.sa.sequence = 0xFFFFFFF0
     gateway.device.frames += [super_packet(bytes(4000), 100), plain_frame(udp())]
-    gateway.outbound.drain()
+    gateway.outbound.drain(100)
     assert gateway.sequences == [n & 0xFFFFFFFF for n in range(0xFFFFFFF1, 0x10000001A)]
     from charon_core.kernel.userspace.algorithms import create_transform
 
@@ -269,7 +269,7 @@ def test_without_sequence_numbers_nothing_is_sent(esn: bool) -> None:
     gateway.sa.sequence = gateway.sa.sequence_limit - 1
     assert gateway.sa.sequence_limit == (1 << (64 if esn else 32)) - 1
     gateway.device.frames += [super_packet(bytes(1000), 100)] + [plain_frame(udp())] * 3
-    gateway.outbound.drain()
+    gateway.outbound.drain(100)
     assert len(gateway.socket.packets) == 1
     assert gateway.outbound.statistics.drop_exhausted == 12
     assert gateway.events.named("exhausted") == [(gateway.sa,)]
@@ -335,7 +335,7 @@ def test_a_new_sa_takes_over_and_the_old_one_comes_back() -> None:
     ]  # fmt: skip
     gateway.tables.remove_sa(gateway.spec.id)
     gateway.device.frames.append(plain_frame(udp()))
-    gateway.outbound.drain()
+    gateway.outbound.drain(100)
     assert gateway.outbound.statistics.drop_no_sa == 1
 
 
@@ -382,7 +382,7 @@ def test_limits_are_reported() -> None:
 def test_malformed_frames_are_counted(frame: bytes) -> None:
     gateway = Gateway()
     gateway.device.frames.append(frame or b"\0")
-    gateway.outbound.drain()
+    gateway.outbound.drain(100)
     assert gateway.socket.packets == []
     assert gateway.outbound.statistics.drop_malformed == 1
 
@@ -403,3 +403,13 @@ def test_many_flows_do_not_fill_the_memory() -> None:
     for port in range(FLOWS_LIMIT + 100):
         gateway.tables.verdict(b"%d" % port, udp(source=LOCAL, ports=(port, 1)))
     assert len(gateway.tables.flows) <= FLOWS_LIMIT
+
+
+def test_a_drain_is_bounded_in_frames_and_octets() -> None:
+    gateway = Gateway()
+    frames = [plain_frame(udp())] * 5
+    gateway.device.frames += frames
+    assert gateway.outbound.drain(3) == 3
+    assert gateway.outbound.drain(3, len(frames[0]) + 1) == 2
+    assert gateway.outbound.drain(3) == 0
+    assert len(gateway.socket.packets) == 5
