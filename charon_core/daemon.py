@@ -267,6 +267,7 @@ class Daemon:
             wall_clock=time.time,
             local_port=self._local_port,
             new_spi=lambda: self.manager.new_spi(),  # noqa: PLW0108 - it is made below
+            reindex=lambda ike: self.manager.reindex(ike),  # noqa: PLW0108
             make_successor=lambda *args: self.manager.make_successor(*args),  # noqa: PLW0108
             borrow=lambda number: self.manager.borrow(number),  # noqa: PLW0108
             renew=lambda renewal: self.processor.queue(Renew(self.manager, paths, renewal)),

@@ -97,6 +97,8 @@ class Environment:
     """Our own port, without (False) or with (True) NAT traversal."""
     new_spi: Callable[[], bytes]
     """An IKE SPI that no IKE_SA of ours has, 8 octets."""
+    reindex: Callable[[IkeSa], None]
+    """Find an IKE_SA by its new SPI from now on; see `IkeSaManager.reindex`."""
     make_successor: Callable[[IkeSa, bytes, bool], IkeSa | None]
     """A new IKE_SA beside one that is checked out; see `IkeSaManager.make_successor`."""
     borrow: Callable[[int], AbstractContextManager[IkeSa | None]]

@@ -252,6 +252,8 @@ class IkeSa:
     def delete(self, on_done: Callable[[bool], None] | None = None) -> None:
         """Delete the IKE_SA: at once if the peer does not count on it yet, else by exchange."""
         if self.state.is_up:
+            # From now on, not from when it is sent: a peer that is dead answers nothing before.
+            self.start_timer(TimerKind.DESTROY, self.env.parameters.delete_timeout)
             self.tasks.queue(IkeDelete(self, on_done))
             self.tasks.initiate()
             return
@@ -436,6 +438,10 @@ class IkeSa:
             self.cancel_timer(kind, argument)
             self._timers[kind, argument] = timer
         return timer
+
+    def is_timed(self, kind: TimerKind) -> bool:
+        """Whether a timer of a kind runs."""
+        return (kind, 0) in self._timers
 
     def cancel_timer(self, kind: TimerKind, argument: int = 0) -> None:
         """Stop a timer, if it runs."""

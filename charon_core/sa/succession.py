@@ -79,13 +79,15 @@ def make_successor(old: IkeSa, agreed: Agreement) -> IkeSa | None:
 def take_over(new: IkeSa, old: IkeSa) -> None:
     """Give the new IKE_SA all that the old one has, and let that wait for its delete."""
     old.set_state(IkeState.REKEYED)
-    old.cancel_timers()
     new.children, old.children = old.children, []
     new.lingering, old.lingering = old.lingering, []
     new.children_changed = old.children_changed = True
     for child in (*new.children, *new.lingering):
         child.rename_owner(new.ref)
     _watch_children(new)
+    if old.is_timed(TimerKind.DESTROY):
+        new.start_timer(TimerKind.DESTROY, new.env.parameters.delete_timeout)
+    old.cancel_timers()
     for task in old.tasks.take_queued():
         task.ike = new
         new.tasks.queue(task)

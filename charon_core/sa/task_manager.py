@@ -17,7 +17,7 @@ from charon_core.sa.state import Arrival, IkeState
 from charon_core.sa.tasks.table import CONTINUES, ESTABLISHED_ORDER, RESPONDER, SETUP_ORDER
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
 from charon_core.sa.tries import give_up, refused
-from charon_core.sa.wire import packets_of, protect, send
+from charon_core.sa.wire import answer, protect, send
 
 if TYPE_CHECKING:
     from charon_core.encoding.header import Header
@@ -232,13 +232,13 @@ class TaskManager:
             return Arrival.REPEATED
         return Arrival.UNWANTED
 
-    def repeat_response(self, datagram: bytes) -> None:
+    def repeat_response(self, packet: Packet) -> None:
         """Answer a repeated request, if it is the very datagram that was answered.
 
         Comparing keeps an attacker, who cannot know it, from making us send (RFC 7383 2.6.1
         asks for the same with fragments: only one of them triggers the response).
         """
-        if hash(datagram) != self._response_to:
+        if hash(packet.data) != self._response_to:
             return
         ike = self._ike
         if ike.is_half_open:
@@ -250,14 +250,14 @@ class TaskManager:
             "received retransmit of request with ID %d, retransmitting response",
             self._expected_id - 1,
         )  # fmt: skip
-        send(ike, self._response)
+        answer(ike, self._response, packet)
 
-    def process_request(self, message: Message, datagram: bytes) -> None:
+    def process_request(self, message: Message, packet: Packet) -> None:
         """Serve the peer's next request.
 
         Args:
             message: The request.
-            datagram: The one that completed it, by which a repetition is known again.
+            packet: The datagram that completed it, by which a repetition is known again.
         """
         ike = self._ike
         self.exchange = ExchangeType(message.exchange)
@@ -280,7 +280,7 @@ class TaskManager:
             elif outcome is Outcome.DESTROY:
                 ends = True
                 break
-        self.respond(message.exchange, message.message_id, out, datagram, refused=ends)
+        self.respond(message.exchange, message.message_id, out, packet, refused=ends)
         if ends:
             ike.set_state(IkeState.DESTROYING)
             return
@@ -289,18 +289,18 @@ class TaskManager:
         self.initiate()
 
     def respond(
-        self, exchange: int, message_id: int, out: Outgoing, datagram: bytes, *, refused: bool
+        self, exchange: int, message_id: int, out: Outgoing, packet: Packet, *, refused: bool
     ) -> None:
-        """Send a response and keep it for repetitions of the request."""
+        """Send a response to where its request came from; keep it for repetitions of that."""
         ike = self._ike
         self._response = protect(ike, exchange, message_id, out, is_response=True, refused=refused)
-        self._response_to = hash(datagram)
+        self._response_to = hash(packet.data)
         self._expected_id = message_id + 1
-        send(ike, self._response)
+        answer(ike, self._response, packet)
 
-    def last_answer(self) -> tuple[int, tuple[Packet, ...]]:
+    def last_answer(self) -> tuple[int, tuple[bytes, ...]]:
         """Return the hash of the request that was answered last, and what was sent."""
-        return self._response_to, packets_of(self._ike, self._response)
+        return self._response_to, tuple(self._response)
 
     # -- the end ------------------------------------------------------------------------------
 

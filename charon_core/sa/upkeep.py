@@ -40,6 +40,12 @@ def _delete_unanswered(ike: IkeSa, _: int) -> None:
     if ike.state is IkeState.DELETING:
         ike.log(Group.IKE, Level.CONTROL, "delete of IKE_SA %s unanswered, destroying it", ike)
         ike.set_state(IkeState.DESTROYING)
+    elif ike.state.is_up:
+        ike.log(
+            Group.IKE, Level.CONTROL,
+            "peer does not answer, destroying IKE_SA %s without having deleted it", ike,
+        )  # fmt: skip
+        ike.set_state(IkeState.DESTROYING)
     elif ike.state is IkeState.REKEYED:
         ike.log(
             Group.IKE, Level.CONTROL,

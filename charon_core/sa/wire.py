@@ -18,6 +18,7 @@ from charon_core.sa.state import Arrival, IkeState, Trait
 
 if TYPE_CHECKING:
     from charon_core.encoding.header import Header
+    from charon_core.network.packet import Endpoint
     from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.tasks.task import Outgoing
 
@@ -34,7 +35,7 @@ def process_packet(ike: IkeSa, packet: Packet, header: Header) -> None:
     """
     arrival = ike.tasks.judge(header)
     if arrival is Arrival.REPEATED:
-        ike.tasks.repeat_response(packet.data)
+        ike.tasks.repeat_response(packet)
         return
     if arrival is Arrival.UNWANTED:
         _log_noise(
@@ -100,7 +101,7 @@ def _process(ike: IkeSa, message: Message, packet: Packet, header: Header) -> No
         if message.is_response:
             ike.tasks.process_response(message)
         else:
-            ike.tasks.process_request(message, packet.data)
+            ike.tasks.process_request(message, packet)
     except ParseError as error:
         # The payloads are well-formed, but what they hold cannot be (a reversed range, say).
         _refuse_malformed(ike, packet, header, error)
@@ -127,7 +128,7 @@ def _refuse_malformed(ike: IkeSa, packet: Packet, header: Header, error: ParseEr
             ike.set_state(IkeState.DESTROYING)
         return
     notify = Notify.of(error.notify, error.notify_data)
-    ike.tasks.respond(header.exchange, header.message_id, [notify], packet.data, refused=initial)
+    ike.tasks.respond(header.exchange, header.message_id, [notify], packet, refused=initial)
     if initial or error.notify != NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD:
         ike.set_state(IkeState.DESTROYING)
 
@@ -181,14 +182,23 @@ def _largest_message(ike: IkeSa) -> int:
     return ike.env.parameters.fragment_size - overhead - _NON_ESP_MARKER
 
 
-def packets_of(ike: IkeSa, datagrams: list[bytes]) -> tuple[Packet, ...]:
-    """Return datagrams as they go to where the peer is now."""
-    dscp = ike.ike_config.dscp if ike.ike_config is not None else 0
-    return tuple(Packet(ike.local, ike.remote, data, dscp) for data in datagrams)
+def dscp_of(ike: IkeSa) -> int:
+    """Return the differentiated services code point of our datagrams."""
+    return ike.ike_config.dscp if ike.ike_config is not None else 0
 
 
 def send(ike: IkeSa, datagrams: list[bytes]) -> None:
-    """Hand datagrams to the network."""
-    for packet in packets_of(ike, datagrams):
-        ike.env.send(packet)
+    """Send a request to where the peer is now."""
+    _send(ike, datagrams, ike.local, ike.remote)
+
+
+def answer(ike: IkeSa, datagrams: list[bytes], request: Packet) -> None:
+    """Send a response to where its request came from (RFC 7296 2.11)."""
+    _send(ike, datagrams, request.destination, request.source)
+
+
+def _send(ike: IkeSa, datagrams: list[bytes], local: Endpoint, remote: Endpoint) -> None:
+    dscp = dscp_of(ike)
+    for data in datagrams:
+        ike.env.send(Packet(local, remote, data, dscp))
     ike.last_outbound = ike.env.clock()

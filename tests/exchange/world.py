@@ -190,6 +190,7 @@ class Host:
             wall_clock=lambda: EPOCH + world.now,
             local_port=lambda natt: 4500 if natt else 500,
             new_spi=lambda: self.manager.new_spi(),  # noqa: PLW0108 - it is made below
+            reindex=lambda ike: self.manager.reindex(ike),  # noqa: PLW0108
             make_successor=lambda *args: self.manager.make_successor(*args),  # noqa: PLW0108
             borrow=lambda number: self.manager.borrow(number),  # noqa: PLW0108
             renew=self.renew,

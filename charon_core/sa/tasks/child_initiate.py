@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
@@ -49,22 +49,6 @@ if TYPE_CHECKING:
     from charon_core.sa.ike_sa import IkeSa
 
     Selectors = tuple[TrafficSelector, ...]
-
-_FAILURES: Final = frozenset(
-    {
-        NotifyType.NO_PROPOSAL_CHOSEN,
-        NotifyType.INVALID_KE_PAYLOAD,
-        NotifyType.TS_UNACCEPTABLE,
-        NotifyType.SINGLE_PAIR_REQUIRED,
-        NotifyType.NO_ADDITIONAL_SAS,
-        NotifyType.INTERNAL_ADDRESS_FAILURE,
-        NotifyType.FAILED_CP_REQUIRED,
-        NotifyType.TEMPORARY_FAILURE,
-        NotifyType.CHILD_SA_NOT_FOUND,
-        NotifyType.INVALID_SYNTAX,
-        NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD,
-    }
-)
 
 
 class ChildInitiate(ChildCreate):
@@ -165,7 +149,7 @@ class ChildInitiate(ChildCreate):
         if in_auth:
             self._nonce_i = ike.handshake.own_nonce
             self._nonce_r = ike.handshake.peer_nonce
-        refusal = next((n for n in message.all(Notify) if n.notify_type in _FAILURES), None)
+        refusal = next((n for n in message.all(Notify) if n.is_error), None)
         if refusal is not None:
             return self._refused(refusal, child)
         problem = self._take_answer(message, child, in_auth=in_auth)
@@ -195,11 +179,11 @@ class ChildInitiate(ChildCreate):
                 ike.tasks.queue(self._corrected(method))
                 return Outcome.DONE
         ike.log(Group.IKE, Level.CONTROL, "received %s notify, no CHILD_SA built", name)
-        kinds = {
+        kinds: dict[int, AlertKind] = {
             NotifyType.NO_PROPOSAL_CHOSEN: AlertKind.PROPOSAL_MISMATCH_CHILD,
             NotifyType.TS_UNACCEPTABLE: AlertKind.TS_MISMATCH,
         }
-        kind = kinds.get(NotifyType(refusal.notify_type))
+        kind = kinds.get(refusal.notify_type)
         if kind is AlertKind.PROPOSAL_MISMATCH_CHILD:
             offered_text = ", ".join(map(str, config.proposals))
             ike.alert(

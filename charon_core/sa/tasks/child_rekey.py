@@ -209,7 +209,10 @@ class ChildRekeyRespond(ChildRespond):
         return False
 
     def _find_config(
-        self, local: list[TrafficSelector], remote: list[TrafficSelector]
+        self,
+        local: list[TrafficSelector],
+        remote: list[TrafficSelector],
+        agrees: Callable[[ChildConfig], bool],  # noqa: ARG002 - there is one only
     ) -> ChildConfig | None:
         """Take the configuration of the old one, and narrow the selectors to it."""
         ike, old = self.ike, self._replaces

@@ -32,6 +32,8 @@ from charon_core.sa.tasks.child_create import (
 from charon_core.sa.tasks.task import Outcome, Outgoing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from charon_core.config.child import ChildConfig
     from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.encoding.message import Message
@@ -131,13 +133,17 @@ class ChildRespond(ChildCreate):
             return None
         if not self._is_allowed():
             return None
-        config = self._find_config(from_wire(tsr), from_wire(tsi))
+        offered = [Proposal.from_wire(p) for p in security_association.proposals]
+        config = self._find_config(
+            from_wire(tsr),
+            from_wire(tsi),
+            lambda config: select(config.proposals, offered, ignore_ke=in_auth) is not None,
+        )
         if config is None:
             return None
         if not self._has_room():
             self._refuse(NotifyType.NO_ADDITIONAL_SAS)
             return None
-        offered = [Proposal.from_wire(p) for p in security_association.proposals]
         selection = select(config.proposals, offered, ignore_ke=in_auth)
         if selection is None:
             ike.alert(
@@ -182,19 +188,33 @@ class ChildRespond(ChildCreate):
         return False
 
     def _find_config(
-        self, local: list[TrafficSelector], remote: list[TrafficSelector]
+        self,
+        local: list[TrafficSelector],
+        remote: list[TrafficSelector],
+        agrees: Callable[[ChildConfig], bool],
     ) -> ChildConfig | None:
-        """Find the first configuration that fits the selectors, and narrow them (RFC 7296 2.9)."""
+        """Find the first configuration that fits the selectors, and narrow them (RFC 7296 2.9).
+
+        Of several that fit, the first one that agrees to the proposals as well is taken.
+        """
         ike = self.ike
         configs = ike.peer_config.children if ike.peer_config is not None else ()
+        first: ChildConfig | None = None
         for config in configs:
             if obstacle(config):
                 continue
             ours = narrow(resolve(config.local_ts, ike.local.host), local)
             theirs = narrow(resolve(config.remote_ts, ike.remote.host), remote)
-            if ours and theirs:
+            if not ours or not theirs:
+                continue
+            fits = agrees(config)
+            if fits or first is None:
                 self._local_ts, self._remote_ts = tuple(ours), tuple(theirs)
+            if fits:
                 return config
+            first = first or config
+        if first is not None:
+            return first
         accepted = "; ".join(
             f"'{config.name}' accepts {text_of(resolve(config.local_ts, ike.local.host))} === "
             f"{text_of(resolve(config.remote_ts, ike.remote.host))}"
