@@ -27,6 +27,7 @@ from charon_core.sa.tasks.child_rekey import ChildRekey
 from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
+from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
 from charon_core.sa.tasks.ike_natd import IkeNatd
 from charon_core.sa.tasks.ike_reauth import IkeReauth
 from charon_core.sa.tasks.ike_rekey import IkeRekey
@@ -82,6 +83,7 @@ class IkeSa:
         "lingering",
         "local",
         "local_id",
+        "next_keying",
         "peer_config",
         "proposal",
         "reassembler",
@@ -122,6 +124,8 @@ class IkeSa:
         self.local_id: Identification | None = None
         self.remote_id: Identification | None = None
         self.keying: IkeKeying | None = None
+        self.next_keying: IkeKeying | None = None
+        """What takes the place of `keying` once the message at work is sent."""
         self.proposal: Proposal | None = None
         self.children: list[ChildSa] = []
         self.lingering: list[ChildSa] = []
@@ -222,7 +226,7 @@ class IkeSa:
         """Be as at first, as initiator, with another SPI; the configuration stays."""
         self.initiator_spi = spi
         self.responder_spi = NO_SPI
-        self.keying = None
+        self.keying = self.next_keying = None
         self.traits = Trait.NONE
         self._handshake = Handshake()
         self.reassembler = None
@@ -233,7 +237,7 @@ class IkeSa:
 
     def _queue_setup(self) -> None:
         self.traits |= Trait.WE_BEGAN
-        for task in (IkeInit, IkeNatd, IkeAuth):
+        for task in (IkeInit, IkeNatd, IkeIntermediate, IkeAuth):
             self.tasks.queue(task(self))
 
     def initiate_child(
@@ -321,6 +325,11 @@ class IkeSa:
         if self.replaces:
             self.env.retire(self.replaces)
             self.replaces = 0
+
+    def adopt_keying(self) -> None:
+        """Use the keys that follow, if there are some."""
+        if self.next_keying is not None:
+            self.keying, self.next_keying = self.next_keying, None
 
     def leave_handshake(self) -> None:
         """Forget what only the handshake needs; called once its last message is built."""

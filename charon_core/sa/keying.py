@@ -10,6 +10,7 @@ from charon_core.crypto.key_derivation import (
     derive_child_keys,
     derive_ike_keys,
     derive_rekeyed_ike_keys,
+    intermediate_auth,
     psk_auth,
     signed_octets,
 )
@@ -45,7 +46,7 @@ class IkeKeying:
         return f"<IkeKeying {self._prf}>"
 
     def signed_octets(
-        self, *, initiator: bool, message: bytes, nonce: bytes, identity: bytes
+        self, *, initiator: bool, message: bytes, nonce: bytes, identity: bytes, int_auth: bytes
     ) -> bytes:
         """Return what an AUTH payload covers (RFC 7296 2.15).
 
@@ -54,9 +55,24 @@ class IkeKeying:
             message: Its IKE_SA_INIT message, header included.
             nonce: The other side's nonce.
             identity: The body of its ID payload.
+            int_auth: What IKE_INTERMEDIATE exchanges add (RFC 9242 3.3.2).
         """
         sk_p = self._sk_pi if initiator else self._sk_pr
-        return signed_octets(message, nonce, self._prf, sk_p, identity)
+        return signed_octets(message, nonce, self._prf, sk_p, identity, int_auth)
+
+    def intermediate_auth(
+        self, *, initiator: bool, previous: bytes, header: bytes, plaintext: bytes
+    ) -> bytes:
+        """Return IntAuth of one direction after an IKE_INTERMEDIATE message (RFC 9242 3.3.2).
+
+        Args:
+            initiator: Whether it is the initiator's message.
+            previous: That of its message before, empty for the first.
+            header: The message up to the body of the SK payload, with adjusted lengths.
+            plaintext: The payloads inside.
+        """
+        sk_p = self._sk_pi if initiator else self._sk_pr
+        return intermediate_auth(self._prf, sk_p, previous, header, plaintext)
 
     def psk_auth(self, secret: bytes, octets: bytes) -> bytes:
         """Return the AUTH data that a shared secret makes over signed octets."""

@@ -15,7 +15,7 @@ from charon_core.sa.ike_sa import IkeSa
 from charon_core.sa.snapshot import snapshot_of
 from charon_core.sa.state import IkeState
 from charon_core.sa.strangers import Strangers
-from charon_core.sa.tasks.table import CONTINUES
+from charon_core.sa.tasks.table import goes_on
 from charon_core.sa.wire import NO_SPI, dscp_of
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ class IkeSaManager:
         ike = entry.ike
         if entry.arrived - entry.begun >= MAX_WAITING:
             return False
-        if ike.is_half_open and (ike.state, header.exchange) not in CONTINUES:
+        if ike.is_half_open and not goes_on(ike, header.exchange):
             return False
         entry.arrived += 1
         return True

@@ -14,7 +14,7 @@ from charon_core.bus.listener import Group, Level
 from charon_core.encoding.registry import ExchangeType
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.state import Arrival, IkeState
-from charon_core.sa.tasks.table import CONTINUES, ESTABLISHED_ORDER, RESPONDER, SETUP_ORDER
+from charon_core.sa.tasks.table import ESTABLISHED_ORDER, RESPONDER, SETUP_ORDER, goes_on
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
 from charon_core.sa.tries import give_up, refused
 from charon_core.sa.wire import answer, protect, send
@@ -206,7 +206,8 @@ class TaskManager:
                 return
         self._request_id += 1
         if self._ike.state is IkeState.CONNECTING:
-            self.exchange = ExchangeType.IKE_AUTH
+            is_due = bool(self._ike.handshake.additional)
+            self.exchange = ExchangeType.IKE_INTERMEDIATE if is_due else ExchangeType.IKE_AUTH
         else:
             self._ike.leave_handshake()
         self.initiate()
@@ -225,7 +226,7 @@ class TaskManager:
             return Arrival.WANTED if fits else Arrival.UNWANTED
         if header.message_id == self._expected_id:
             key = (self._ike.state, header.exchange)
-            if key in RESPONDER or (key in CONTINUES and self._passive):
+            if key in RESPONDER or (self._passive and goes_on(self._ike, header.exchange)):
                 return Arrival.WANTED
             return Arrival.UNWANTED
         if self._response and header.message_id == self._expected_id - 1:
@@ -281,6 +282,7 @@ class TaskManager:
                 ends = True
                 break
         self.respond(message.exchange, message.message_id, out, packet, refused=ends)
+        ike.adopt_keying()
         if ends:
             ike.set_state(IkeState.DESTROYING)
             return

@@ -15,6 +15,7 @@ from charon_core.network.packet import Packet
 from charon_core.sa.path import follow_packet
 from charon_core.sa.reports import publish_message
 from charon_core.sa.state import Arrival, IkeState, Trait
+from charon_core.sa.tasks.ike_intermediate import cover
 
 if TYPE_CHECKING:
     from charon_core.encoding.header import Header
@@ -96,6 +97,8 @@ def _process(ike: IkeSa, message: Message, packet: Packet, header: Header) -> No
     ike.last_inbound = ike.env.clock()
     if message.exchange == ExchangeType.IKE_SA_INIT:
         ike.handshake.peer_message = packet.data
+    elif message.exchange == ExchangeType.IKE_INTERMEDIATE:
+        cover(ike, message, is_ours=False)
     follow_packet(ike, packet)
     try:
         if message.is_response:
@@ -172,6 +175,8 @@ def protect(
         return [data]
     if ike.keying is None:
         raise RuntimeError(f"IKE_SA {ike} has no keys to protect {summary}")
+    if exchange == ExchangeType.IKE_INTERMEDIATE:
+        cover(ike, message, is_ours=True)
     if Trait.FRAGMENTATION in ike.traits:
         return seal_fragments(message, ike.keying.outbound, _largest_message(ike))
     return [seal_message(message, ike.keying.outbound)]

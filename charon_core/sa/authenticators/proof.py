@@ -37,6 +37,7 @@ def own_proof(ike: IkeSa, identity: Identification, other: Identification) -> Pr
         message=handshake.own_message,
         nonce=handshake.peer_nonce,
         identity=identity_body(identity),
+        int_auth=handshake.int_auth(we_initiated=ike.is_initiator),
     )
     return Proof(ike, identity, other, octets)
 
@@ -51,6 +52,7 @@ def peer_proof(ike: IkeSa, identity: Identification, other: Identification) -> P
         message=handshake.peer_message,
         nonce=handshake.own_nonce,
         identity=identity_body(identity),
+        int_auth=handshake.int_auth(we_initiated=ike.is_initiator),
     )
     return Proof(ike, identity, other, octets)
 

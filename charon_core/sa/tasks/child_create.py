@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from charon_core.bus.listener import Group, Level
 from charon_core.config.child import MARK_UNIQUE, MARK_UNIQUE_DIRECTION, ChildMode
 from charon_core.encoding.payloads import Notify
-from charon_core.encoding.registry import NotifyType, ProtocolId
+from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
 from charon_core.kernel.interface import KernelError
 from charon_core.sa.child_sa import ChildSa
 from charon_core.sa.reports import publish_child_keys
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from charon_core.config.proposal import Proposal
     from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.sa.ike_sa import IkeSa
+
+BEFORE_AUTH: Final = frozenset({ExchangeType.IKE_SA_INIT, ExchangeType.IKE_INTERMEDIATE})
+"""Exchanges of the set-up in which no CHILD_SA is negotiated."""
 
 NONCE_LENGTH: Final = 32
 """Octets of the nonces that CREATE_CHILD_SA exchanges have of their own (RFC 7296 2.10)."""

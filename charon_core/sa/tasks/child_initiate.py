@@ -29,6 +29,7 @@ from charon_core.sa.methods import demanded_method, preferred_method
 from charon_core.sa.selectors import are_within, from_wire, resolve, text_of, to_wire
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_create import (
+    BEFORE_AUTH,
     NONCE_LENGTH,
     ChildCreate,
     add_notifies,
@@ -93,7 +94,7 @@ class ChildInitiate(ChildCreate):
         """Offer proposals and selectors."""
         ike = self.ike
         exchange = ike.tasks.exchange
-        if exchange == ExchangeType.IKE_SA_INIT or self._child is not None:
+        if exchange in BEFORE_AUTH or self._child is not None:
             return Outcome.MORE
         config = self._config
         if not self._is_due():

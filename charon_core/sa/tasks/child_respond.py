@@ -23,6 +23,7 @@ from charon_core.kernel.interface import KernelError
 from charon_core.sa.selectors import from_wire, resolve, text_of, to_wire
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_create import (
+    BEFORE_AUTH,
     NONCE_LENGTH,
     ChildCreate,
     add_notifies,
@@ -56,7 +57,7 @@ class ChildRespond(ChildCreate):
 
     def process_request(self, message: Message) -> Outcome:
         """Keep the request; it is served when the peer is authenticated."""
-        if self._offer is None and message.exchange != ExchangeType.IKE_SA_INIT:
+        if self._offer is None and message.exchange not in BEFORE_AUTH:
             if message.exchange == ExchangeType.IKE_AUTH and (
                 message.first(SecurityAssociation) is None
             ):

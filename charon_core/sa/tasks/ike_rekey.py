@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
-from charon_core.config.proposal import Proposal, explain_mismatch, select
+from charon_core.config.proposal import ADDITIONAL_KE, Proposal, explain_mismatch, select
 from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.key_exchange import generate, is_supported, respond
 from charon_core.encoding.payloads import KeyExchange, Nonce, Notify, SecurityAssociation
@@ -81,7 +81,7 @@ class IkeRekey(WatchedTask):
 
     @property
     def _proposals(self) -> tuple[Proposal, ...]:
-        return self.ike.ike_config.proposals if self.ike.ike_config is not None else ()
+        return _proposals_of(self.ike)
 
     def meet(self, rival: IkeSa, lowest_nonce: bytes) -> None:
         """Learn that the peer asks for the same, and what our answer has made of it."""
@@ -308,7 +308,7 @@ class IkeRekeyRespond(Task):
                 message.summary(),
             )  # fmt: skip
             return Notify.of(NotifyType.INVALID_SYNTAX)
-        configured = ike.ike_config.proposals
+        configured = _proposals_of(ike)
         offered = [Proposal.from_wire(p) for p in security_association.proposals]
         selection = select(configured, offered)
         if selection is None:
@@ -343,6 +343,12 @@ class IkeRekeyRespond(Task):
             we_initiated=False,
         )
         return None
+
+
+def _proposals_of(ike: IkeSa) -> tuple[Proposal, ...]:
+    """Return what is offered or accepted: the keys that the old ones add stand for the others."""
+    configured = ike.ike_config.proposals if ike.ike_config is not None else ()
+    return tuple([proposal.without(frozenset(ADDITIONAL_KE)) for proposal in configured])
 
 
 def _method_in_use(ike: IkeSa) -> int:

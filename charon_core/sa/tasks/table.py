@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from charon_core.encoding.payloads import Delete, SecurityAssociation
 from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
-from charon_core.sa.state import IkeState
+from charon_core.sa.state import IkeState, Trait
 from charon_core.sa.tasks.child_delete import ChildAbandon, ChildDelete
 from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.child_rekey import ChildRekey, ChildRekeyRespond
@@ -14,6 +14,7 @@ from charon_core.sa.tasks.child_respond import ChildRespond
 from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
+from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
 from charon_core.sa.tasks.ike_natd import IkeNatd
 from charon_core.sa.tasks.ike_reauth import IkeAuthLifetime, IkeReauth
 from charon_core.sa.tasks.ike_rekey import IkeRekey, IkeRekeyRespond
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def _setup(ike: IkeSa, _message: Message) -> list[Task]:
-    return [IkeInit(ike), IkeNatd(ike), IkeAuth(ike), ChildRespond(ike)]
+    return [IkeInit(ike), IkeNatd(ike), IkeIntermediate(ike), IkeAuth(ike), ChildRespond(ike)]
 
 
 def _create_child(ike: IkeSa, message: Message) -> list[Task]:
@@ -79,10 +80,29 @@ RESPONDER: Final[dict[tuple[IkeState, int], Callable[[IkeSa, Message], list[Task
 }
 """The tasks that a request begins. What is not here is a protocol error, and is ignored."""
 
-CONTINUES: Final = frozenset({(IkeState.CONNECTING, int(ExchangeType.IKE_AUTH))})
+CONTINUES: Final = frozenset(
+    {
+        (IkeState.CONNECTING, int(ExchangeType.IKE_INTERMEDIATE)),
+        (IkeState.CONNECTING, int(ExchangeType.IKE_AUTH)),
+    }
+)
 """Requests that go on with the tasks which an earlier one began."""
 
-SETUP_ORDER: Final[tuple[type[Task], ...]] = (IkeInit, IkeNatd, IkeAuth, ChildInitiate)
+
+def goes_on(ike: IkeSa, exchange: int) -> bool:
+    """Whether a request of an exchange goes on with what an earlier one began."""
+    return (ike.state, exchange) in CONTINUES and (
+        exchange != ExchangeType.IKE_INTERMEDIATE or Trait.INTERMEDIATE in ike.traits
+    )
+
+
+SETUP_ORDER: Final[tuple[type[Task], ...]] = (
+    IkeInit,
+    IkeNatd,
+    IkeIntermediate,
+    IkeAuth,
+    ChildInitiate,
+)
 """The tasks that set an IKE_SA up, in the order in which they act on each message."""
 
 ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
