@@ -227,7 +227,10 @@ class Daemon:
             raise StartError(ExitCode.NO_KERNEL_BACKEND, str(error)) from None
         self.bus.log(Group.KNL, Level.CONTROL, "%s", selection)
         kernel = KernelInterface(
-            selection.backend, self._make_net(context), self._say_of(Group.KNL)
+            selection.backend,
+            self._make_net(context),
+            self._say_of(Group.KNL),
+            install_routes=settings.install_routes,
         )
         try:
             for handle in self.sockets.handles:

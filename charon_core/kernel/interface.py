@@ -40,6 +40,7 @@ from charon_core.kernel.specs import (
     SaId,
     SaSpec,
     SaUsage,
+    Way,
 )
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ __all__ = [
     "SaNotFound",
     "SaSpec",
     "SaUsage",
+    "Way",
 ]
 
 
@@ -280,6 +282,12 @@ class NetBackend(Protocol):
 
     def mtu(self, destination: str) -> int | None:
         """Return the MTU towards ``destination`` in bytes; None if unreachable."""
+
+    def way_to(self, destination: str) -> Way | None:
+        """Return how packets to ``destination`` leave, without charon's routes; None if not."""
+
+    def virtual_addresses(self) -> list[str]:
+        """Return what was added by `add_address` and is still there, the oldest first."""
 
     def add_address(self, host: str, interface: str) -> None:
         """Add a virtual address (reference counted).

@@ -17,6 +17,7 @@ from charon_core.kernel.interface import (
     KernelError,
     KernelUnavailable,
     SaNotFound,
+    Way,
 )
 from charon_core.kernel.netlink import (
     NETLINK_ROUTE,
@@ -183,6 +184,21 @@ class RtnetlinkNet:
             self._known()
             link = self._links.get(route.ifindex)
         return link.mtu if link is not None and link.mtu else None
+
+    def way_to(self, destination: str) -> Way | None:
+        """Return how packets to ``destination`` leave, without our routes; None if they do not."""
+        route = self._lookup(*_split_zone(destination))
+        if route is None or not route.ifindex:
+            return None
+        try:
+            return Way(socket.if_indextoname(route.ifindex), route.gateway)
+        except OSError:  # it has just gone
+            return None
+
+    def virtual_addresses(self) -> list[str]:
+        """Return the addresses that were added, the oldest first."""
+        with self._lock:
+            return list(dict.fromkeys(host for host, _ in self._virtual))
 
     # -- changes ------------------------------------------------------------------------------
 
