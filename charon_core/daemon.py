@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from charon_core import __version__
-from charon_core.attributes.manager import AttributeManager
+from charon_core.attributes.setup import make_manager
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.bus import Bus
 from charon_core.bus.listener import Group, Level
@@ -126,7 +126,8 @@ class Daemon:
         self.resolver = Resolver(self.processor.queue, self.scheduler.schedule)
         self.backends = BackendManager(self._warn, self.resolver.known)
         self.eap = EapRegistry()
-        self.attributes = AttributeManager()
+        self.attributes = make_manager(settings.attributes, self._paths, self._warn)
+        self._stop.callback(self.attributes.close)
         paths = PathFinder(self.bus, self.kernel, self.resolver, self._local_port)
         self.sender = Sender(self.sockets, self.bus, settings.network.send_backlog)
         self.manager = self._make_manager(paths)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from charon_core.attributes.memory import MemoryPools
 from charon_core.config.child import Action, ChildMode, Mark
 from charon_core.config.identification import Identification
 from charon_core.config.ike import Fragmentation
@@ -56,18 +57,11 @@ CONN = AddConn(
 
 @pytest.fixture
 def surroundings(tmp_path: Path) -> Surroundings:
-    pools: list[str] = []
-
-    def add_pool(text: str) -> None:
-        if "/" not in text and "-" not in text:
-            raise ValueError("not a pool")
-        pools.append(text)
-
     return Surroundings(
         certs=tmp_path,
         is_local={"10.0.0.1", "2001:db8::1"}.__contains__,
         look_up=lambda name: {"me.example": ("10.0.0.1",)}.get(name, ()),
-        add_pool=add_pool,
+        pools=MemoryPools(),
     )
 
 
