@@ -285,7 +285,7 @@ class Daemon:
         )
 
     def _parameters(self) -> IkeParameters:
-        ike = self._settings.ike
+        ike, attributes = self._settings.ike, self._settings.attributes
         return IkeParameters(
             retransmit_timeout=ike.retransmit_timeout,
             retransmit_base=ike.retransmit_base,
@@ -298,6 +298,10 @@ class Daemon:
             init_restarts=ike.init_restarts,
             make_before_break=ike.make_before_break,
             replay_window=self._settings.kernel.replay_window,
+            max_virtual_ips=attributes.max_virtual_ips,
+            virtual_ip_interface=attributes.interface,
+            accept_domains=attributes.accept_domains,
+            accept_trust_anchors=attributes.accept_trust_anchors,
         )
 
     def _receiver_limits(self) -> ReceiverLimits:

@@ -25,6 +25,7 @@ from charon_core.sa.tasks.child_delete import ChildDelete
 from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.child_rekey import ChildRekey
 from charon_core.sa.tasks.ike_auth import IkeAuth
+from charon_core.sa.tasks.ike_config import ConfigExchange
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_natd import IkeNatd
@@ -33,6 +34,7 @@ from charon_core.sa.tasks.ike_rekey import IkeRekey
 from charon_core.sa.tasks.task import WatchedTask
 from charon_core.sa.uniqueness import release
 from charon_core.sa.upkeep import DUE
+from charon_core.sa.virtual_addresses import VirtualAddresses
 from charon_core.sa.wire import NO_SPI
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ MAX_LINGERING: Final = 64
 """CHILD_SAs that may receive after they were replaced; the oldest give way."""
 
 _HALF_OPEN: Final = frozenset({IkeState.CREATED, IkeState.CONNECTING})
+_ANY_IPV4: Final = "0.0.0.0"
 
 
 class IkeSa:
@@ -96,6 +99,7 @@ class IkeSa:
         "tasks",
         "traits",
         "unique_id",
+        "virtual",
     )
 
     def __init__(
@@ -126,6 +130,7 @@ class IkeSa:
         self.children: list[ChildSa] = []
         self.lingering: list[ChildSa] = []
         """CHILD_SAs that were replaced and deleted, and still receive for a moment."""
+        self.virtual = VirtualAddresses()
         self.children_changed = False
         self.established_at: float | None = None
         self.rekey_at: float | None = None
@@ -196,6 +201,25 @@ class IkeSa:
         """Whether ESP of this IKE_SA's children is in UDP."""
         return self.traits.nat_anywhere
 
+    @property
+    def local_hosts(self) -> tuple[str, ...]:
+        """What dynamic selectors of our side stand for; see `selectors.resolve`."""
+        config = self.peer_config
+        if self.virtual.local or config is None:
+            return self.virtual.local or (self.local.host,)
+        if config.virtual_ips and self.is_initiator and self.established_at is None:
+            # Not assigned yet, and it may become another one than is asked for (RFC 7296 2.19).
+            families = dict.fromkeys(
+                "::" if ":" in host else _ANY_IPV4 for host in config.virtual_ips
+            )
+            return tuple(families)
+        return (self.local.host,)
+
+    @property
+    def remote_hosts(self) -> tuple[str, ...]:
+        """What dynamic selectors of the peer's side stand for."""
+        return self.virtual.remote or (self.remote.host,)
+
     def ends_text(self) -> str:
         """Return both ends as log lines show them: address[identity]...address[identity]."""
         return (
@@ -233,7 +257,7 @@ class IkeSa:
 
     def _queue_setup(self) -> None:
         self.traits |= Trait.WE_BEGAN
-        for task in (IkeInit, IkeNatd, IkeAuth):
+        for task in (IkeInit, IkeNatd, IkeAuth, ConfigExchange):
             self.tasks.queue(task(self))
 
     def initiate_child(
@@ -345,6 +369,7 @@ class IkeSa:
         for child in self.lingering:
             child.destroy()
         self.lingering.clear()
+        self.virtual.release(self)
         if self.announced:
             self.env.bus.publish(IkeDown(self.ref))
 

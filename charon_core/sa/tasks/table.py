@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from charon_core.encoding.payloads import Delete, SecurityAssociation
+from charon_core.encoding.payloads import Configuration, Delete, SecurityAssociation
 from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_delete import ChildAbandon, ChildDelete
@@ -12,6 +12,7 @@ from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.child_rekey import ChildRekey, ChildRekeyRespond
 from charon_core.sa.tasks.child_respond import ChildRespond
 from charon_core.sa.tasks.ike_auth import IkeAuth
+from charon_core.sa.tasks.ike_config import ConfigExchange, ConfigServe
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_natd import IkeNatd
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def _setup(ike: IkeSa, _message: Message) -> list[Task]:
-    return [IkeInit(ike), IkeNatd(ike), IkeAuth(ike), ChildRespond(ike)]
+    return [IkeInit(ike), IkeNatd(ike), IkeAuth(ike), ConfigExchange(ike), ChildRespond(ike)]
 
 
 def _create_child(ike: IkeSa, message: Message) -> list[Task]:
@@ -53,6 +54,8 @@ def _informational(ike: IkeSa, message: Message) -> list[Task]:
         return [ChildDelete(ike)]
     if message.notify(NotifyType.AUTH_LIFETIME) is not None:
         return [IkeAuthLifetime(ike)]
+    if message.first(Configuration) is not None:
+        return [ConfigServe(ike)]
     return [Liveness(ike)]
 
 
@@ -82,7 +85,13 @@ RESPONDER: Final[dict[tuple[IkeState, int], Callable[[IkeSa, Message], list[Task
 CONTINUES: Final = frozenset({(IkeState.CONNECTING, int(ExchangeType.IKE_AUTH))})
 """Requests that go on with the tasks which an earlier one began."""
 
-SETUP_ORDER: Final[tuple[type[Task], ...]] = (IkeInit, IkeNatd, IkeAuth, ChildInitiate)
+SETUP_ORDER: Final[tuple[type[Task], ...]] = (
+    IkeInit,
+    IkeNatd,
+    IkeAuth,
+    ConfigExchange,
+    ChildInitiate,
+)
 """The tasks that set an IKE_SA up, in the order in which they act on each message."""
 
 ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
