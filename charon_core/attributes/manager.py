@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from ipaddress import ip_address
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 MAX_PROVIDED: Final = 64
 """Attributes that are taken from one provider, or asked for by one handler, for one peer."""
+
+MAX_OCTETS: Final = 4096
+"""Octets of one attribute that a provider or handler may have sent."""
+
+_MAX_TYPE: Final = 0x7FFF
 
 
 class AttributeProvider(Protocol):
@@ -136,7 +142,7 @@ class AttributeManager:
         provider, guard = known
         found = guard.call(
             f"lease an address of '{pool}'",
-            lambda: provider.acquire(pool, identity, wanted, search),
+            partial(provider.acquire, pool, identity, wanted, search),
             None,
         )
         if found is None:
@@ -151,7 +157,7 @@ class AttributeManager:
         self._report(f"'{provider.name}' leases '{found}' of pool '{pool}', {problem}: not used")
         guard.call(
             f"take {found} back",
-            lambda: provider.release(pool, identity, found),
+            partial(provider.release, pool, identity, found),
             otherwise=False,
         )
         return None
@@ -161,7 +167,7 @@ class AttributeManager:
         return any(
             guard.call(
                 f"take {address} of '{pool}' back",
-                lambda provider=provider: provider.release(pool, identity, address),  # type: ignore[misc]
+                partial(provider.release, pool, identity, address),
                 otherwise=False,
             )
             for provider, guard in self._providers
@@ -171,13 +177,10 @@ class AttributeManager:
         """Yield what all providers have for a peer."""
         pools = tuple(pools)
         for provider, guard in self._providers:
-            yield from guard.call(
-                "provide attributes",
-                lambda provider=provider: list(  # type: ignore[misc]
-                    islice(provider.attributes(pools, identity), MAX_PROVIDED)
-                ),
-                [],
+            found: list[ConfigurationAttribute] = guard.call(
+                "provide attributes", partial(_attributes_of, provider, pools, identity), []
             )
+            yield from found
 
     # -- handlers -----------------------------------------------------------------------------
 
@@ -196,11 +199,10 @@ class AttributeManager:
     def requests(self, connection: str) -> Iterator[ConfigurationAttribute]:
         """Yield what handlers want to be asked for."""
         for handler, guard in self._handlers:
-            yield from guard.call(
-                "say what to ask for",
-                lambda handler=handler: list(islice(handler.requests(connection), MAX_PROVIDED)),  # type: ignore[misc]
-                [],
+            found: list[ConfigurationAttribute] = guard.call(
+                "say what to ask for", partial(_requests_of, handler, connection), []
             )
+            yield from found
 
     def install(self, given: GivenAttributes) -> tuple[str, ...]:
         """Have every handler put into force what it is for; returns the names of those that did."""
@@ -209,7 +211,7 @@ class AttributeManager:
             handler, guard = known
             if guard.call(
                 "install attributes",
-                lambda handler=handler: handler.install(given),  # type: ignore[misc]
+                partial(handler.install, given),
                 otherwise=False,
             ):
                 taken.append(known)
@@ -224,7 +226,7 @@ class AttributeManager:
         for handler, guard in reversed(holders):
             guard.call(
                 "remove attributes",
-                lambda handler=handler: handler.remove(given),  # type: ignore[misc]
+                partial(handler.remove, given),
                 None,
             )
 
@@ -238,3 +240,35 @@ class AttributeManager:
         """Have everything taken back that is still in force: the daemon stops."""
         for given in self.installed:
             self.remove(given)
+
+
+def _attributes_of(
+    provider: AttributeProvider, pools: tuple[str, ...], identity: str
+) -> list[ConfigurationAttribute]:
+    return _checked(provider.attributes(pools, identity))
+
+
+def _requests_of(handler: AttributeHandler, connection: str) -> list[ConfigurationAttribute]:
+    return _checked(handler.requests(connection))
+
+
+def _checked(attributes: Iterable[ConfigurationAttribute]) -> list[ConfigurationAttribute]:
+    """Return attributes of foreign code, not too many of them.
+
+    Raises:
+        TypeError, ValueError: One of them cannot be sent.
+    """
+    from charon_core.encoding.payloads import ConfigurationAttribute
+
+    found = []
+    for attribute in islice(attributes, MAX_PROVIDED):
+        if not isinstance(attribute, ConfigurationAttribute):
+            raise TypeError(f"expected a ConfigurationAttribute, got {type(attribute).__name__}")
+        kind, value = attribute.type, attribute.value
+        if not 0 < kind <= _MAX_TYPE or len(value) > MAX_OCTETS:
+            raise ValueError(
+                f"attribute {kind} of {len(value)} octets, expected a type of 1 to {_MAX_TYPE} "
+                f"and at most {MAX_OCTETS} octets"
+            )
+        found.append(attribute)
+    return found

@@ -47,6 +47,14 @@ class ResolvConf:
         self._lock = threading.Lock()
         self._servers: dict[GivenAttributes, tuple[str, ...]] = {}
 
+    def clean(self) -> None:
+        """Take away what a daemon that crashed has left; a file that cannot be written stays."""
+        with self._lock:
+            try:
+                self._write()
+            except OSError as error:
+                self._report(f"cleaning up {self._path}: {error.strerror}")
+
     def requests(self, connection: str) -> Iterable[ConfigurationAttribute]:  # noqa: ARG002
         """Ask for nothing: which name servers are wanted the connection says."""
         return ()

@@ -36,5 +36,7 @@ def make_manager(
     if program is not None and program.exists():
         manager.add_handler(ResolvconfProgram(program, report))
     elif settings.resolv_conf:
-        manager.add_handler(ResolvConf(paths.below_root(settings.resolv_conf), report))
+        handler = ResolvConf(paths.below_root(settings.resolv_conf), report)
+        handler.clean()
+        manager.add_handler(handler)
     return manager

@@ -34,7 +34,7 @@ from charon_core.sa.tasks.ike_rekey import IkeRekey
 from charon_core.sa.tasks.task import WatchedTask
 from charon_core.sa.uniqueness import release
 from charon_core.sa.upkeep import DUE
-from charon_core.sa.virtual_addresses import VirtualAddresses
+from charon_core.sa.virtual_addresses import VirtualAddresses, own_hosts
 from charon_core.sa.wire import NO_SPI
 
 if TYPE_CHECKING:
@@ -204,16 +204,7 @@ class IkeSa:
     @property
     def local_hosts(self) -> tuple[str, ...]:
         """What dynamic selectors of our side stand for; see `selectors.resolve`."""
-        config = self.peer_config
-        if self.virtual.local or config is None:
-            return self.virtual.local or (self.local.host,)
-        if config.virtual_ips and self.is_initiator and self.established_at is None:
-            # Not assigned yet, and it may become another one than is asked for (RFC 7296 2.19).
-            families = dict.fromkeys(
-                "::" if ":" in host else _ANY_IPV4 for host in config.virtual_ips
-            )
-            return tuple(families)
-        return (self.local.host,)
+        return own_hosts(self)
 
     @property
     def remote_hosts(self) -> tuple[str, ...]:

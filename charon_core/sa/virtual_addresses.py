@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from charon_core.bus.events import VirtualIpAssigned, VirtualIpReleased
 from charon_core.bus.listener import Group, Level
@@ -139,3 +139,22 @@ class VirtualAddresses:
                     ike.ref, lease.host, is_local=False, pool=lease.pool, identity=lease.identity
                 )
             )
+
+
+def own_hosts(ike: IkeSa) -> tuple[str, ...]:
+    """Return our virtual addresses, what stands for them until we have them, or the IKE address."""
+    if ike.virtual.local:
+        return ike.virtual.local
+    config = ike.peer_config
+    if config is not None and config.virtual_ips and _may_still_get_some(ike):
+        # It may become another one than is asked for (RFC 7296 2.19).
+        return tuple(dict.fromkeys("::" if ":" in host else _ANY for host in config.virtual_ips))
+    return (ike.local.host,)
+
+
+def _may_still_get_some(ike: IkeSa) -> bool:
+    return ike.is_initiator and ike.established_at is None
+
+
+_ANY: Final = "0.0.0.0"
+"""Stands for any IPv4 address, which is yet to be assigned."""

@@ -10,6 +10,7 @@ from charon_core.attributes import guard as guard_module
 from charon_core.attributes.guard import MAX_CALLS, PATIENCE, Guard
 from charon_core.attributes.manager import AttributeManager
 from charon_core.attributes.static import StaticAttributes, domain_name
+from charon_core.encoding.payloads import ConfigurationAttribute
 
 
 def test_what_is_raised_is_a_line_in_the_log() -> None:
@@ -82,6 +83,34 @@ def test_addresses_that_are_none_of_the_family_are_given_back(address: str) -> N
     assert address in said[0]
     manager.remove_provider(provider)
     assert manager.acquire(["p"], "carol", "::") is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "no attribute",
+        ConfigurationAttribute(0x8000, b""),
+        ConfigurationAttribute(0, b""),
+        ConfigurationAttribute(0x4000, bytes(5000)),
+    ],
+)
+def test_attributes_that_cannot_be_sent_are_the_fault_of_who_provides_them(wrong: object) -> None:
+    said: list[str] = []
+    manager = AttributeManager(said.append)
+
+    class Bad(Provider):
+        def attributes(self, pools: object, identity: str) -> list[object]:  # type: ignore[override]
+            return [wrong]
+
+        def requests(self, connection: str) -> list[object]:
+            return [wrong]
+
+    manager.add_provider(Bad("10.0.0.1"))
+    manager.add_handler(Bad("10.0.0.1"))  # type: ignore[arg-type]
+    assert list(manager.attributes(["p"], "carol")) == []
+    assert list(manager.requests("home")) == []
+    assert len(said) == 2
+    assert "expected a" in said[0]
 
 
 def test_no_provider_can_flood_a_peer() -> None:

@@ -165,7 +165,9 @@ def test_settings_choose_file_or_program(tmp_path: Path, said: list[str]) -> Non
     paths = Paths.make(PathSettings(), tmp_path)
     (tmp_path / "etc").mkdir()
     file = tmp_path / "etc/resolv.conf"
+    file.write_text(f"nameserver 10.9.0.53   # by charon[{2**22 + 1}]\n")
     manager = make_manager(AttributeSettings(dns=("10.2.0.53",)), paths, said.append)
+    assert file.read_text() == ""
     assert manager.install(HOME) == ("resolv.conf",)
     assert file.read_text() == ours("10.2.0.53", "fd02::53")
     assert len(list(manager.attributes([], "carol"))) == 1
