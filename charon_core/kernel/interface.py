@@ -289,6 +289,9 @@ class NetBackend(Protocol):
     def virtual_addresses(self) -> list[str]:
         """Return what was added by `add_address` and is still there, the oldest first."""
 
+    def is_virtual(self, host: str) -> bool:
+        """Tell whether ``host`` is one of these, or was left behind by a daemon that crashed."""
+
     def add_address(self, host: str, interface: str) -> None:
         """Add a virtual address (reference counted).
 

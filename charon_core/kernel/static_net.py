@@ -70,7 +70,7 @@ class StaticNet:
 
     def is_local(self, host: str) -> bool:
         """Tell whether ``host`` is in the table, or a virtual address."""
-        return host in self.addresses or any(host == added for added, _ in self.virtual)
+        return host in self.addresses or self.is_virtual(host)
 
     def mtu(self, destination: str) -> int | None:
         """Return the one MTU."""
@@ -85,6 +85,10 @@ class StaticNet:
     def virtual_addresses(self) -> list[str]:
         """Return the virtual addresses of the table."""
         return list(dict.fromkeys(host for host, _ in self.virtual))
+
+    def is_virtual(self, host: str) -> bool:
+        """Tell whether ``host`` is one of these."""
+        return any(host == added for added, _ in self.virtual)
 
     def add_address(self, host: str, interface: str) -> None:
         """Count a virtual address."""

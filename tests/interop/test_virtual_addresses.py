@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.interop.charon import SETTINGS, Charon
+from tests.interop.lab import Path
 from tests.interop.network import wait_until
 from tests.interop.pair import Pair
 from tests.interop.strongswan import StrongSwan
@@ -33,9 +34,10 @@ class Case(NamedTuple):
         client: who asks for addresses.
         wanted: what for, in the language of ipsec.conf.
         got: what it gets.
-        names: Whether it asks for name servers.
         pools: of the gateway.
-        path: 4 or 6, the family outside.
+        names: Whether it asks for name servers.
+        path: between the ends.
+        everything: Whether the tunnel is for all there is, not for the network behind the gateway.
     """
 
     name: str
@@ -44,7 +46,8 @@ class Case(NamedTuple):
     got: tuple[str, ...]
     pools: tuple[str, ...]
     names: bool = False
-    path: int = 4
+    path: Path = Path.IPV4
+    everything: bool = False
 
     @property
     def works(self) -> bool:
@@ -52,49 +55,58 @@ class Case(NamedTuple):
 
     @property
     def networks(self) -> tuple[str, ...]:
-        return ("10.2.1.0/24", "fd02:1::/64") if self.client is Side.OURS else (
-            "10.1.1.0/24", "fd01:1::/64")  # fmt: skip
+        """What is behind the gateway, or everything."""
+        if self.everything:
+            return ("0.0.0.0/0", "::/0")
+        number = 2 if self.client is Side.OURS else 1
+        return f"10.{number}.1.0/24", f"fd0{number}:1::/64"
 
     def inside(self, address: str) -> str:
         """The address behind the gateway of the family of one of the client's."""
-        network = self.networks[":" in address]
-        return network.replace("0/24", "1") if "." in network else network.replace("/64", "1")
+        number = 2 if self.client is Side.OURS else 1
+        return f"fd0{number}:1::1" if ":" in address else f"10.{number}.1.1"
 
-    def outside(self, side: Side) -> str:
-        number = 1 if side is Side.OURS else 2
-        return f"10.99.0.{number}" if self.path == 4 else f"fd99::{number}"
+    def outside(self, side: Side, *, seen_from: Side) -> str:
+        """The configured address of an end; any, for a client behind the router."""
+        if self.path is Path.NAT and side is self.client and seen_from is not side:
+            return "%any"
+        return self.path.ours if side is Side.OURS else self.path.theirs
 
 
-def cases(*variants: tuple[str, str, tuple[str, ...], tuple[str, ...], int]) -> list[Case]:
+def cases(
+    name: str, number: int, wanted: str, *pools: str, got: str, **settings: object
+) -> list[Case]:
+    """Return a case for each role; N in an address is a number of its own."""
     made = []
-    for number, (name, wanted, pools, got, path) in enumerate(variants, 1):
-        for side in Side:
-            octet = 100 * (side is Side.THEIRS) + number
-            made.append(
-                Case(
-                    f"{name}-{side.value}",
-                    side,
-                    wanted.replace("N", f"{octet}"),
-                    tuple(address.replace("N", f"{octet}") for address in got),
-                    tuple(pool.replace("N", f"{octet}") for pool in pools),
-                    names=number == 1,
-                    path=path,
-                )
+    for side in Side:
+        octet = f"{100 * (side is Side.THEIRS) + number}"
+        made.append(
+            Case(
+                f"{name}-{side.value}",
+                side,
+                wanted.replace("N", octet),
+                tuple(got.replace("N", octet).split()),
+                tuple(pool.replace("N", octet) for pool in pools),
+                **settings,  # type: ignore[arg-type]
             )
+        )
     return made
 
 
 V4, V6 = "10.N.0.0/24", "fd0a:N::/120"
-CASES = cases(
-    ("v4", "%config4", (V4,), ("10.N.0.1",), 4),
-    ("v6", "%config6", (V6,), ("fd0a:N::1",), 4),
-    ("both", "%config4,%config6", (V4, V6), ("10.N.0.1", "fd0a:N::1"), 4),
-    ("v4-over-v6", "%config4", (V4,), ("10.N.0.1",), 6),
-    ("chosen", "10.N.0.77", ("10.N.0.77/32",), ("10.N.0.77",), 4),
-    ("other-than-chosen", "10.3.4.5", ("10.N.0.1-10.N.0.1",), ("10.N.0.1",), 4),
-    ("one-of-two", "%config4,%config6", (V4,), ("10.N.0.1",), 4),
-    ("none", "%config4", (V6,), (), 4),
-)
+CASES = [
+    *cases("v4", 1, "%config4", V4, got="10.N.0.1", names=True),
+    *cases("v6", 2, "%config6", V6, got="fd0a:N::1"),
+    *cases("both", 3, "%config4,%config6", V4, V6, got="10.N.0.1 fd0a:N::1"),
+    *cases("v4-over-v6", 4, "%config4", V4, got="10.N.0.1", path=Path.IPV6),
+    *cases("behind-nat", 5, "%config4", V4, got="10.N.0.1", path=Path.NAT),
+    *cases("chosen", 6, "10.N.0.77", "10.N.0.77/32", got="10.N.0.77"),
+    *cases("other-than-chosen", 7, "10.3.4.5", "10.N.0.1-10.N.0.1", got="10.N.0.1"),
+    *cases("one-of-two", 8, "%config4,%config6", V4, got="10.N.0.1"),
+    *cases("none", 9, "%config4", V6, got=""),
+    # As the client libipsec would send its own ESP into the tunnel.
+    cases("everything", 10, "%config4", V4, got="10.N.0.1", everything=True)[0],
+]
 WORKING = [case for case in CASES if case.works]
 HOPELESS = [case for case in CASES if not case.works]
 
@@ -104,7 +116,7 @@ def ipsec_conf() -> str:
 
 
 def _conn(case: Case) -> str:
-    own, far = case.outside(Side.OURS), case.outside(Side.THEIRS)
+    own, far = (case.outside(side, seen_from=Side.OURS) for side in Side)
     networks = ",".join(case.networks)
     lines = [
         "keyexchange=ikev2", "authby=secret", "ike=aes128-sha256-x25519!", "esp=aes128gcm16!",
@@ -160,8 +172,8 @@ def _connection(case: Case) -> str:
     return f"""
   {case.name} {{
     version = 2
-    local_addrs = {case.outside(Side.THEIRS)}
-    remote_addrs = {case.outside(Side.OURS)}
+    local_addrs = {case.outside(Side.THEIRS, seen_from=Side.THEIRS)}
+    remote_addrs = {case.outside(Side.OURS, seen_from=Side.THEIRS)}
     proposals = aes128-sha256-x25519
     {addresses}
     local {{
@@ -216,7 +228,7 @@ def client_of(pair: Pair, case: Case) -> tuple[Host, Host]:
 @pytest.mark.parametrize("case", WORKING, ids=lambda case: case.name)
 def test_client_gets_addresses_and_reaches_the_network(pair: Pair, case: Case) -> None:
     client, gateway = client_of(pair, case)
-    with Sniffer(pair.lab.ours, "wan") as cable:
+    with Sniffer(pair.lab.ours, case.path.interface) as cable:
         worked, output = pair.at(case.client).up(case.name)
         assert worked, output
         for at in (pair.ours, pair.theirs):

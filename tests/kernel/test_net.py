@@ -171,6 +171,18 @@ def test_virtual_addresses_are_counted_and_removed() -> None:
             net.add_address("10.77.0.4", "left")
             net.remove_address("10.77.0.4", "left")
             net.add_address("10.77.0.3", "left")
+            assert not net.is_virtual("10.0.1.1")
+            # A daemon that crashed has left an address behind: the next one takes it over.
+            crashed = RtnetlinkNet(Surroundings().context)
+            crashed.add_address("10.77.0.5", "left")
+            assert crashed._netlink is not None
+            crashed._netlink.close()
+            with running_net() as (heir, _, _):
+                assert heir.is_virtual("10.77.0.5")
+                assert "10.77.0.5" not in heir.local_addresses()
+                heir.add_address("10.77.0.5", "left")
+                heir.remove_address("10.77.0.5", "left")
+                assert "10.77.0.5" not in sh("ip addr")
         assert "10.77.0.3" not in sh("ip addr")
         assert "10.77.0.4" in sh("ip addr")
 

@@ -82,7 +82,7 @@ class ConfigExchange(Task):
         net, parameters = ike.env.kernel.net, ike.env.parameters
         reader = ReplyReader(
             self._asked,
-            is_local=lambda host: net.is_local(host) and host not in net.virtual_addresses(),
+            is_local=lambda host: net.is_local(host) and not net.is_virtual(host),
             peer=ike.remote.host,
             accept_domains=parameters.accept_domains,
             accept_trust_anchors=parameters.accept_trust_anchors,
