@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from charon_core.attributes.static import dns_server
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
+from charon_core.config.identification import Identification
 from charon_core.encoding.payloads import ConfigurationAttribute
-from charon_core.encoding.registry import ConfigAttribute, NotifyType
+from charon_core.encoding.registry import ConfigAttribute, IdType, NotifyType
 from charon_core.sa.config_reply import flaw_of
 from charon_core.sa.virtual_addresses import LeasedAddress
 
@@ -58,8 +59,18 @@ def address_attribute(host: str) -> ConfigurationAttribute:
 
 
 def lease_identity(ike: IkeSa) -> str:
-    """Return whom pools lease addresses to."""
-    return str(ike.remote_id or "%any")
+    """Return whom pools lease addresses to.
+
+    Identities of two types may look alike, and must not get each other's addresses: what is not
+    read as itself again is shown with its type.
+    """
+    identity = ike.remote_id
+    if identity is None:
+        return "%any"
+    text = str(identity)
+    if identity.id_type == IdType.DER_ASN1_DN or Identification.parse(text) == identity:
+        return text
+    return f"{identity.type_name}:{text}"
 
 
 def assign(ike: IkeSa, request: Configuration | None) -> NotifyType | None:

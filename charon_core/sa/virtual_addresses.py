@@ -36,12 +36,15 @@ class VirtualAddresses:
     nothing is released and acquired anew, and listeners hear of no change.
     """
 
-    __slots__ = ("_given", "_leased", "_local", "obstacle", "refusal")
+    __slots__ = ("_given", "_leased", "_local", "obstacle", "preferred", "refusal")
 
     def __init__(self) -> None:
         self._local: tuple[LocalAddress, ...] = ()
         self._leased: tuple[LeasedAddress, ...] = ()
         self._given: GivenAttributes | None = None
+        self.preferred: tuple[str, ...] = ()
+        """As initiator: what to ask for where the connection asks for any address: those of the
+        IKE_SA that this one is to replace (reauthentication)."""
         self.obstacle = ""
         """As initiator: why no CHILD_SA can be built, since we need an address and have none."""
         self.refusal: NotifyType | None = None

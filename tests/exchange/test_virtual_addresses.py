@@ -9,8 +9,9 @@ import pytest
 
 from charon_core.bus.events import VirtualIpAssigned, VirtualIpReleased
 from charon_core.kernel.interface import KernelError, Route
+from charon_core.network.packet import Endpoint
 from charon_core.sa.virtual_addresses import VirtualAddresses
-from tests.exchange.world import World, auth, child, connection, share_secret
+from tests.exchange.world import PSK, World, auth, child, connection, share_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -422,7 +423,24 @@ def test_provider_that_raises_is_one_that_has_nothing() -> None:
     down(world)
 
 
-# -- rekeying, to come ------------------------------------------------------------------------
+def test_identities_that_look_alike_have_addresses_of_their_own() -> None:
+    world = World()
+    name = "moon.example.org"
+    gateway(world, POOL, remote=auth("%any"))
+    share_secret(world.sun, PSK, "%any")
+    share_secret(world.moon, PSK, "%any")
+    assert up(world, client(world, "0.0.0.0"))
+    down(world)
+    other = client(world, "10.9.0.1", name="other", local=auth(f"@#{name.encode().hex()}"))
+    assert up(world, other)
+    assert [lease.identity for lease in world.sun.attributes.memory.add(POOL).leases()] == [
+        name,
+        f"ID_KEY_ID:{name}",
+    ]
+    down(world)
+
+
+# -- rekeying and reauthentication, to come ----------------------------------------------------
 
 
 def test_another_ike_sa_takes_everything_over() -> None:
@@ -444,6 +462,28 @@ def test_another_ike_sa_takes_everything_over() -> None:
         host.with_ike(hand_over)
         assert host.recorder.of(VirtualIpReleased) == []
         host.with_ike(lambda ike, heirs=heirs: ike.virtual.take_over(heirs[0]))
+    down(world)
+
+
+def test_ike_sa_that_replaces_another_asks_for_its_address() -> None:
+    world = World()
+    gateway(world, POOL)
+    peer = client(world, "0.0.0.0")
+    assert up(world, peer)
+    (old,) = world.moon.manager.numbers()
+    moon, sun = Endpoint(world.moon.address, 500), Endpoint(world.sun.address, 500)
+    with world.moon.manager.working_on(world.moon.manager.create_initiator(moon, sun)) as ike:
+        ike.begin(peer)
+        ike.virtual.preferred = ("10.9.0.1",)
+        ike.initiate_child(peer.children[0])
+    world.run()
+    assert world.moon.net.virtual == {("10.9.0.1", "eth0"): 2}
+    with world.moon.manager.working_on(world.moon.manager.checkout_by_number(old)) as ike:
+        ike.delete()
+    world.run()
+    assert world.moon.net.virtual == {("10.9.0.1", "eth0"): 1}
+    assert list(world.moon.net.routes.values()) == [1]
+    assert world.sun.attributes.memory.add(POOL).online == 1
     down(world)
 
 

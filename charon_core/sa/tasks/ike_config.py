@@ -190,7 +190,14 @@ def _find(message: Message, kind: ConfigType) -> Configuration | None:
 
 def _wishes(ike: IkeSa, config: PeerConfig) -> Iterator[ConfigurationAttribute]:
     """Yield what to ask for, each once."""
-    yield from map(address_attribute, config.virtual_ips)
+    preferred = list(ike.virtual.preferred)
+    for host in config.virtual_ips:
+        former = next((old for old in preferred if (":" in old) == (":" in host)), None)
+        if ip_address(host).is_unspecified and former is not None:
+            preferred.remove(former)
+            yield address_attribute(former)
+        else:
+            yield address_attribute(host)
     known: set[ConfigurationAttribute] = set()
     for attribute in (*_name_servers(ike, config), *ike.env.attributes.requests(config.name)):
         if attribute.type not in ANY and attribute not in known and len(known) < MAX_PROVIDED:
