@@ -59,7 +59,6 @@ MAX_LINGERING: Final = 64
 """CHILD_SAs that may receive after they were replaced; the oldest give way."""
 
 _HALF_OPEN: Final = frozenset({IkeState.CREATED, IkeState.CONNECTING})
-_ANY_IPV4: Final = "0.0.0.0"
 
 
 class IkeSa:

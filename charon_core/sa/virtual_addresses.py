@@ -44,7 +44,7 @@ class VirtualAddresses:
         self._given: GivenAttributes | None = None
         self.preferred: tuple[str, ...] = ()
         """As initiator: what to ask for where the connection asks for any address: those of the
-        IKE_SA that this one is to replace (reauthentication)."""
+        IKE_SA that this one is to replace by reauthentication."""
         self.obstacle = ""
         """As initiator: why no CHILD_SA can be built, since we need an address and have none."""
         self.refusal: NotifyType | None = None

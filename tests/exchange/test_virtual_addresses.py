@@ -9,8 +9,7 @@ import pytest
 
 from charon_core.bus.events import VirtualIpAssigned, VirtualIpReleased
 from charon_core.kernel.interface import KernelError, Route
-from charon_core.network.packet import Endpoint
-from charon_core.sa.virtual_addresses import VirtualAddresses
+from charon_core.sa.parameters import IkeParameters
 from tests.exchange.world import PSK, World, auth, child, connection, share_secret
 
 if TYPE_CHECKING:
@@ -440,50 +439,121 @@ def test_identities_that_look_alike_have_addresses_of_their_own() -> None:
     down(world)
 
 
-# -- rekeying and reauthentication, to come ----------------------------------------------------
+# -- rekeying and reauthentication ------------------------------------------------------------
 
 
-def test_another_ike_sa_takes_everything_over() -> None:
+def rekey_ike(host: Host) -> None:
+    host.with_ike(lambda ike: ike.rekey())
+
+
+@pytest.mark.parametrize("who", ["moon", "sun"])
+def test_new_ike_sa_has_the_addresses_of_the_old_one(who: str) -> None:
     world = World()
-    gateway(world, POOL)
-    assert up(world, client(world, "0.0.0.0"))
+    gateway(world, POOL, dns=("10.2.0.53",))
+    assert up(world, client(world, "0.0.0.0", request_dns=("0.0.0.0",)))
+    rekey_ike(getattr(world, who))
+    world.elapse(60)
+    assert vips(world.moon) == (("10.9.0.1",), ())
+    assert vips(world.sun) == ((), ("10.9.0.1",))
+    assert list(world.moon.net.virtual.values()) == [1]
+    assert len(world.moon.attributes.installed) == 1
+    assert world.sun.attributes.memory.add(POOL).online == 1
     for host in (world.moon, world.sun):
-        heirs: list[VirtualAddresses] = []
-
-        def hand_over(ike: object, heirs: list[VirtualAddresses] = heirs) -> None:
-            heir = VirtualAddresses()
-            before = ike.virtual.local, ike.virtual.remote
-            heir.take_over(ike.virtual)
-            assert (heir.local, heir.remote) == before
-            assert ike.virtual.local == ike.virtual.remote == ()
-            ike.virtual.release(ike)
-            heirs.append(heir)
-
-        host.with_ike(hand_over)
+        # Nothing has been given back and acquired anew.
+        assert len(host.recorder.of(VirtualIpAssigned)) == 1
         assert host.recorder.of(VirtualIpReleased) == []
-        host.with_ike(lambda ike, heirs=heirs: ike.virtual.take_over(heirs[0]))
     down(world)
 
 
-def test_ike_sa_that_replaces_another_asks_for_its_address() -> None:
+def test_both_rekey_the_ike_sa_at_once() -> None:
+    for seed in range(1, 7):
+        world = World(seed=seed)
+        gateway(world, POOL)
+        assert up(world, client(world, "0.0.0.0"))
+        rekey_ike(world.moon)
+        rekey_ike(world.sun)
+        world.elapse(100)
+        assert vips(world.moon)[0] == vips(world.sun)[1] == ("10.9.0.1",)
+        assert list(world.moon.net.virtual.values()) == [1]
+        down(world)
+
+
+@pytest.mark.parametrize("who", ["moon", "sun"])
+def test_new_child_has_the_selectors_and_routes_of_the_old_one(who: str) -> None:
     world = World()
     gateway(world, POOL)
-    peer = client(world, "0.0.0.0")
+    assert up(world, client(world, "0.0.0.0"))
+    routes = list(world.moon.net.routes)
+    getattr(world, who).rekey_child()
+    world.elapse(60)
+    assert selectors_of(world.moon)[0] == selectors_of(world.sun)[1] == ["10.9.0.1/32"]
+    assert list(world.moon.net.routes) == routes
+    assert list(world.moon.net.routes.values()) == [1]
+    down(world)
+
+
+def test_second_child_after_rekeying_has_the_address() -> None:
+    world = World()
+    gateway(
+        world,
+        POOL,
+        children=(
+            child("one", local=("10.2.0.0/24",), remote=()),
+            child("two", local=("10.2.1.0/24",), remote=()),
+        ),
+    )
+    peer = client(
+        world,
+        "0.0.0.0",
+        children=(
+            child("one", local=(), remote=("10.2.0.0/24",)),
+            child("two", local=(), remote=("10.2.1.0/24",)),
+        ),
+    )
     assert up(world, peer)
-    (old,) = world.moon.manager.numbers()
-    moon, sun = Endpoint(world.moon.address, 500), Endpoint(world.sun.address, 500)
-    with world.moon.manager.working_on(world.moon.manager.create_initiator(moon, sun)) as ike:
-        ike.begin(peer)
-        ike.virtual.preferred = ("10.9.0.1",)
-        ike.initiate_child(peer.children[0])
+    rekey_ike(world.sun)
+    world.elapse(60)
+    outcome: list[bool] = []
+    world.moon.initiate(peer, "two", outcome)
     world.run()
-    assert world.moon.net.virtual == {("10.9.0.1", "eth0"): 2}
-    with world.moon.manager.working_on(world.moon.manager.checkout_by_number(old)) as ike:
-        ike.delete()
-    world.run()
-    assert world.moon.net.virtual == {("10.9.0.1", "eth0"): 1}
+    assert outcome == [True]
+    (snapshot,) = world.moon.manager.snapshots()
+    assert [str(found.local_ts[0]) for found in snapshot.children] == ["10.9.0.1/32"] * 2
+    down(world)
+
+
+def reauthenticate(world: World) -> None:
+    (before,) = world.moon.manager.numbers()
+    world.moon.with_ike(lambda ike: ike.reauthenticate())
+    for _ in range(4):
+        world.moon.do_jobs()
+        world.run()
+    (after,) = world.moon.manager.numbers()
+    assert before != after
+
+
+@pytest.mark.parametrize("is_first_up", [True, False])
+def test_reauthentication_keeps_the_address(is_first_up: bool) -> None:
+    world = World(parameters=IkeParameters(make_before_break=is_first_up))
+    gateway(world, POOL)
+    assert up(world, client(world, "10.9.0.44"))
+    reauthenticate(world)
+    assert world.moon.states == world.sun.states == ["ESTABLISHED"]
+    assert vips(world.moon) == (("10.9.0.44",), ())
+    assert list(world.moon.net.virtual.values()) == [1]
     assert list(world.moon.net.routes.values()) == [1]
     assert world.sun.attributes.memory.add(POOL).online == 1
+    down(world)
+
+
+def test_reauthentication_asks_for_what_there_was() -> None:
+    world = World(parameters=IkeParameters(make_before_break=True))
+    gateway(world, POOL)
+    world.sun.attributes.memory.add(POOL).acquire("somebody else")
+    assert up(world, client(world, "0.0.0.0"))
+    reauthenticate(world)
+    assert vips(world.moon) == (("10.9.0.2",), ())
+    world.sun.attributes.memory.add(POOL).release("somebody else", "10.9.0.1")
     down(world)
 
 
