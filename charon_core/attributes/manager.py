@@ -101,9 +101,10 @@ class AttributeManager:
         # Both are replaced as a whole, never changed.
         self._providers: tuple[_Provider, ...] = ()
         self._handlers: tuple[_Handler, ...] = ()
-        # Guards the table of what is in force, by whom it was installed.
+        # Guards both tables: what is in force, by whom it was installed; and who has leased what.
         self._lock = threading.Lock()
         self._installed: dict[GivenAttributes, tuple[_Handler, ...]] = {}
+        self._leased: dict[str, list[str]] = {}
         self.add_provider(self.memory)
 
     # -- providers ----------------------------------------------------------------------------
@@ -133,8 +134,15 @@ class AttributeManager:
                 for known in self._providers:
                     address = self._acquire(known, pool, identity, wanted, search)
                     if address is not None:
+                        with self._lock:
+                            self._leased.setdefault(identity, []).append(address)
                         return pool, address
         return None
+
+    def leased_to(self, identity: str) -> tuple[str, ...]:
+        """Return the addresses that an identity has now, the oldest first."""
+        with self._lock:
+            return tuple(dict.fromkeys(self._leased.get(identity, ())))
 
     def _acquire(
         self, known: _Provider, pool: str, identity: str, wanted: str | None, search: Search
@@ -164,6 +172,12 @@ class AttributeManager:
 
     def release(self, pool: str, identity: str, address: str) -> bool:
         """End a lease; False if nobody knows it."""
+        with self._lock:
+            held = self._leased.get(identity, [])
+            if address in held:
+                held.remove(address)
+            if not held:
+                self._leased.pop(identity, None)
         return any(
             guard.call(
                 f"take {address} of '{pool}' back",

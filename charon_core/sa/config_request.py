@@ -30,6 +30,7 @@ ANY: Final = {
 MAX_ANSWERED: Final = 64
 """Attributes of an answer beside addresses."""
 
+_IP4_ADDRESS: Final = ConfigAttribute.INTERNAL_IP4_ADDRESS
 _VERSION: Final = b"charon"
 _MAX_REJECTED: Final = 4
 """Addresses of a pool that turn out to be our own before it counts as having none."""
@@ -73,8 +74,17 @@ def lease_identity(ike: IkeSa) -> str:
     return f"{identity.type_name}:{text}"
 
 
-def assign(ike: IkeSa, request: Configuration | None) -> NotifyType | None:
+def assign(
+    ike: IkeSa, request: Configuration | None, *, replaces: bool = False
+) -> NotifyType | None:
     """Lease the peer what it asks for, as far as it has none yet.
+
+    Args:
+        ike: The IKE_SA, which is authenticated.
+        request: What the peer asks for.
+        replaces: Whether older IKE_SAs of the peer give way to this one (uniqueids,
+            INITIAL_CONTACT). They do so in a moment, and still have the addresses that it is to
+            get again.
 
     Returns:
         What the peer gets instead of a CHILD_SA, since it has no address; None if all is well.
@@ -108,8 +118,12 @@ def assign(ike: IkeSa, request: Configuration | None) -> NotifyType | None:
             Group.CFG, Level.CONTROL, "peer asks for %d virtual addresses, at most %d are given",
             len(wanted), limit,
         )  # fmt: skip
+    former = list(ike.env.attributes.leased_to(identity)) if replaces else []
     for host in wanted[:limit]:
-        _lease(ike, config, identity, host)
+        again = next((old for old in former if host == _any_like(old)), host)
+        if again in former:
+            former.remove(again)
+        _lease(ike, config, identity, again)
     if ike.virtual.remote:
         return None
     _report_exhausted(ike, config, identity, wanted)
@@ -143,6 +157,11 @@ def _wanted(request: Configuration | None) -> list[str]:
         if host == anything or host not in found:
             found.append(host)
     return found
+
+
+def _any_like(host: str) -> str:
+    kind = ConfigAttribute.INTERNAL_IP6_ADDRESS if ":" in host else _IP4_ADDRESS
+    return ANY[kind]
 
 
 def _lease(ike: IkeSa, config: PeerConfig, identity: str, wanted: str) -> None:

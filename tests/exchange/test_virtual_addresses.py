@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from charon_core.bus.events import VirtualIpAssigned, VirtualIpReleased
+from charon_core.config.peer import UniquePolicy
 from charon_core.kernel.interface import KernelError, Route
 from charon_core.sa.parameters import IkeParameters
+from charon_core.sa.state import IkeState
 from tests.exchange.world import PSK, World, auth, child, connection, share_secret
 
 if TYPE_CHECKING:
@@ -167,6 +169,40 @@ def test_an_identity_gets_its_address_back() -> None:
     assert held(world.moon) == ["10.9.0.1"]
     world.sun.attributes.memory.add(POOL).release("somebody else", "10.9.0.2")
     down(world)
+
+
+@pytest.mark.parametrize("unique", [UniquePolicy.NO, UniquePolicy.REPLACE, UniquePolicy.KEEP])
+def test_client_that_crashed_gets_its_address_back(unique: UniquePolicy) -> None:
+    world = World()
+    gateway(world, POOL, POOL6, unique=unique)
+    peer = client(world, "0.0.0.0", "::")
+    assert up(world, peer)
+    world.moon.with_ike(lambda ike: ike.set_state(IkeState.DESTROYING))
+    assert world.moon.leaks() == {}
+    assert up(world, peer)
+    assert held(world.moon) == ["10.9.0.1", "fd09::1"]
+    world.sun.do_jobs()
+    world.elapse(60)
+    assert world.sun.states == ["ESTABLISHED"]
+    assert world.sun.attributes.memory.add(POOL).online == 1
+    assert len(world.sun.backend.policies) == 6
+    down(world)
+
+
+def test_two_devices_of_one_identity_have_an_address_each() -> None:
+    world = World()
+    gateway(world, POOL, unique=UniquePolicy.NEVER)
+    peer = client(world, "0.0.0.0")
+    assert up(world, peer)
+    world.moon.with_ike(lambda ike: ike.set_state(IkeState.DESTROYING))
+    assert up(world, peer)
+    assert held(world.moon) == ["10.9.0.2"]
+    assert world.sun.attributes.memory.add(POOL).online == 2
+    world.moon.delete_ike()
+    world.run()
+    world.sun.delete_ike()
+    world.elapse(300)
+    world.assert_nothing_left()
 
 
 # -- no address -------------------------------------------------------------------------------

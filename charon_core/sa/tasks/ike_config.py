@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from charon_core.attributes.manager import MAX_PROVIDED
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
+from charon_core.config.peer import UniquePolicy
 from charon_core.encoding.payloads import (
     Configuration,
     ConfigurationAttribute,
@@ -36,7 +37,7 @@ class ConfigExchange(Task):
     sides are authenticated then.
     """
 
-    __slots__ = ("_asked", "_has_child", "_request")
+    __slots__ = ("_asked", "_has_child", "_is_first", "_request")
     name: ClassVar[str] = "IKE_CONFIG"
 
     def __init__(self, ike: IkeSa) -> None:
@@ -44,6 +45,7 @@ class ConfigExchange(Task):
         self._asked: tuple[ConfigurationAttribute, ...] = ()
         self._request: Configuration | None = None
         self._has_child = False
+        self._is_first = False
 
     # -- initiator ----------------------------------------------------------------------------
 
@@ -130,6 +132,9 @@ class ConfigExchange(Task):
         if message.exchange == ExchangeType.IKE_AUTH:
             self._request = self._request or _find(message, ConfigType.CFG_REQUEST)
             self._has_child = self._has_child or message.first(SecurityAssociation) is not None
+            self._is_first = (
+                self._is_first or message.notify(NotifyType.INITIAL_CONTACT) is not None
+            )
         return Outcome.MORE
 
     def build_response(self, out: Outgoing) -> Outcome:
@@ -137,7 +142,11 @@ class ConfigExchange(Task):
         ike = self.ike
         if ike.state is not IkeState.ESTABLISHED:
             return Outcome.MORE
-        refusal = ike.virtual.refusal = assign(ike, self._request)
+        policy = ike.peer_config.unique if ike.peer_config is not None else UniquePolicy.NEVER
+        replaces = policy is UniquePolicy.REPLACE or (
+            self._is_first and policy is not UniquePolicy.NEVER
+        )
+        refusal = ike.virtual.refusal = assign(ike, self._request, replaces=replaces)
         if refusal is not None:
             if not self._has_child:
                 out.append(Notify.of(refusal))
