@@ -167,7 +167,11 @@ class BackendContext:
 
 
 class IpsecBackend(Protocol):
-    """SAs and policies. Every method may be called from any worker, several at a time."""
+    """SAs and policies. Every method may be called from any worker, several at a time.
+
+    A backend with a network device of its own, which our virtual addresses are to go to, has the
+    device's name in an attribute ``device``, None while there is none.
+    """
 
     name: str
     features: frozenset[KernelFeature]

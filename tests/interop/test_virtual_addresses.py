@@ -315,3 +315,44 @@ def test_clients_are_ended_by_their_address(pair: Pair) -> None:
     assert worked, output
     pair.ours.debian_stroke("down-srcip", case.got[0])
     pair.check_nothing_left()
+
+
+def ike_spis(pair: Pair) -> list[str]:
+    return re.findall(r"IKEv2 SPIs: (\S+) ", pair.ours.debian_stroke("statusall")[1])
+
+
+@pytest.mark.parametrize("name", ["both-we", "both-they"])
+@pytest.mark.parametrize("side", list(Side), ids=["we-rekey", "they-rekey"])
+def test_addresses_stay_while_the_sas_are_rekeyed(pair: Pair, name: str, side: Side) -> None:
+    case = named(name)
+    client, _ = client_of(pair, case)
+    worked, output = pair.at(case.client).up(name)
+    assert worked, output
+    before = ike_spis(pair)
+    if side is Side.OURS:
+        pair.ours.stroke("rekey", name)
+        pair.ours.stroke("rekey", f"{name}{{}}")
+    else:
+        pair.theirs.swanctl("--rekey", "--ike", name)
+        pair.theirs.swanctl("--rekey", "--child", name)
+    wait_until(lambda: len(ike_spis(pair)) == 1 and ike_spis(pair) != before, "the IKE_SA is new")
+    for at in (pair.ours, pair.theirs):
+        pair.wait_for_up(at, name)
+    for address in case.got:
+        assert client.ping(address, case.inside(address))
+    pair.take_down(case, case.client)  # type: ignore[arg-type]
+
+
+def test_daemon_that_stops_takes_addresses_and_name_servers_along(pair: Pair) -> None:
+    case = named("v4-we")
+    file = pair.ours.folder / "etc/resolv.conf"
+    worked, output = pair.ours.up(case.name)
+    assert worked, output
+    assert case.got[0] in pair.lab.ours.ip("-o", "addr")
+    assert "10.2.1.53" in file.read_text()
+    assert pair.ours.stop() == 0
+    assert case.got[0] not in pair.lab.ours.ip("-o", "addr")
+    assert pair.lab.ours.ip("route", "show", "table", "all").count("table 220") == 0
+    assert file.read_text() == "nameserver 192.0.2.53\n"
+    pair.ours.start(wait_for=CASES[-1].name)
+    pair.check_nothing_left()
