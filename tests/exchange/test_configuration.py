@@ -231,6 +231,7 @@ def test_addresses_that_cannot_be_ours_are_refused(
     answering(monkeypatch, ipv4(host), good=False)
     assert not up(world, client(world, "0.0.0.0"))
     assert world.moon.recorder.said(f"INTERNAL_IP4_ADDRESS: {host} {reason}")
+    assert any("gives none that we can take" in text for text in world.moon.recorder.alerts)
     assert addresses_of(world.moon) == []
     assert_no_child(world)
     down(world)

@@ -259,6 +259,7 @@ def test_kernel_that_refuses_the_address(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(world.moon.net, "add_address", refuse)
     assert not up(world, client(world, "0.0.0.0"))
     assert any("Operation not permitted" in text for text in world.moon.recorder.alerts)
+    assert any("10.9.0.1 cannot be installed; see" in text for text in world.moon.recorder.alerts)
     # The gateway has installed the CHILD_SA: it was told.
     assert_no_child(world)
     down(world)

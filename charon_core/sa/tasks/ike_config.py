@@ -73,7 +73,7 @@ class ConfigExchange(Task):
             ike.log(Group.CFG, Level.CONTROL, "refused of the gateway's reply: %s", complaint)
         self._install(found.addresses)
         if config.virtual_ips and not ike.virtual.local:
-            self._report_missing(message, config)
+            self._report_missing(message, config, found)
             return Outcome.DONE
         self._report_partial(config)
         ike.virtual.put_into_force(ike, found.given(config.name))
@@ -103,17 +103,26 @@ class ConfigExchange(Task):
                     operation=error.operation,
                 )
 
-    def _report_missing(self, message: Message, config: PeerConfig) -> None:
+    def _report_missing(self, message: Message, config: PeerConfig, found: Answer) -> None:
         """Say that we need an address and have none; no CHILD_SA can be built then."""
         refusals = (NotifyType.INTERNAL_ADDRESS_FAILURE, NotifyType.FAILED_CP_REQUIRED)
         refusal = next((kind for kind in refusals if message.notify(kind) is not None), None)
-        answered = f"the gateway answers {refusal.name}" if refusal else "the gateway gives none"
-        self.ike.virtual.obstacle = (
-            f"connection '{config.name}' needs a virtual address (leftsourceip), and {answered}"
+        if refusal is not None:
+            why, advice = f"the gateway answers {refusal.name}", "give the connection a pool there"
+        elif found.addresses:
+            why, advice = f"{', '.join(found.addresses)} cannot be installed", "see above"
+        elif found.complaints:
+            why, advice = "the gateway gives none that we can take", "see above"
+        else:
+            why, advice = "the gateway gives none", "give the connection a pool there"
+        ike = self.ike
+        ike.virtual.obstacle = (
+            f"connection '{config.name}' needs a virtual address (leftsourceip), and {why}"
         )
-        self.ike.alert(
+        ike.alert(
             AlertKind.VIRTUAL_IP_FAILURE,
-            f"{self.ike.virtual.obstacle}; give it a pool there, or remove leftsourceip here",
+            f"{ike.virtual.obstacle}; {advice}, or remove leftsourceip here, and have IKE_SA {ike} "
+            "set up anew",
             connection=config.name,
         )
 
