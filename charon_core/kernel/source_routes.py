@@ -90,8 +90,13 @@ class SourceRoutes:
             or template.mode is not ChildMode.TUNNEL
         ):
             return ()
-        source = next(filter(spec.source.includes, self._net.virtual_addresses()), None)
+        own = spec.source
+        source = next(filter(own.includes, self._net.virtual_addresses()), None)
         if source is None:
+            return ()
+        if not own.is_host and any(map(own.includes, self._net.local_addresses())):
+            # A tunnel for a network that we have an ordinary address in, too: any source will do,
+            # and the virtual address may be another tunnel's.
             return ()
         way = self._net.way_to(template.destination)
         if way is None:

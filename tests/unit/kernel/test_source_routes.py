@@ -85,6 +85,8 @@ def test_route_stays_for_as_long_as_a_policy_needs_it(kernel: KernelInterface, n
     "other",
     [
         policy(source="10.1.0.0/24"),
+        policy(source="0.0.0.0/0"),
+        policy(source="10.0.0.0/8"),
         policy(direction=PolicyDirection.IN),
         policy(direction=PolicyDirection.FORWARD),
         policy(mode=ChildMode.TRANSPORT),
@@ -95,6 +97,11 @@ def test_other_policies_need_none(kernel: KernelInterface, net: Net, other: Poli
     kernel.add_policy(other)
     assert net.routes == {}
     kernel.delete_policy(other)
+
+
+def test_network_with_a_virtual_address_alone_needs_one(kernel: KernelInterface, net: Net) -> None:
+    kernel.add_policy(policy(source="10.9.0.0/24"))
+    assert net.routes == {route(): 1}
 
 
 def test_range_is_several_routes(kernel: KernelInterface, net: Net) -> None:
