@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from charon_core import __version__
-from charon_core.attributes.manager import AttributeManager
+from charon_core.attributes.setup import make_manager
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.bus import Bus
 from charon_core.bus.listener import Group, Level
@@ -126,7 +126,8 @@ class Daemon:
         self.resolver = Resolver(self.processor.queue, self.scheduler.schedule)
         self.backends = BackendManager(self._warn, self.resolver.known)
         self.eap = EapRegistry()
-        self.attributes = AttributeManager()
+        self.attributes = make_manager(settings.attributes, self._paths, self._warn)
+        self._stop.callback(self.attributes.close)
         paths = PathFinder(self.bus, self.kernel, self.resolver, self._local_port)
         self.sender = Sender(self.sockets, self.bus, settings.network.send_backlog)
         self.manager = self._make_manager(paths)
@@ -227,7 +228,10 @@ class Daemon:
             raise StartError(ExitCode.NO_KERNEL_BACKEND, str(error)) from None
         self.bus.log(Group.KNL, Level.CONTROL, "%s", selection)
         kernel = KernelInterface(
-            selection.backend, self._make_net(context), self._say_of(Group.KNL)
+            selection.backend,
+            self._make_net(context),
+            self._say_of(Group.KNL),
+            install_routes=settings.install_routes,
         )
         try:
             for handle in self.sockets.handles:
@@ -281,7 +285,7 @@ class Daemon:
         )
 
     def _parameters(self) -> IkeParameters:
-        ike = self._settings.ike
+        ike, attributes = self._settings.ike, self._settings.attributes
         return IkeParameters(
             retransmit_timeout=ike.retransmit_timeout,
             retransmit_base=ike.retransmit_base,
@@ -294,6 +298,10 @@ class Daemon:
             init_restarts=ike.init_restarts,
             make_before_break=ike.make_before_break,
             replay_window=self._settings.kernel.replay_window,
+            max_virtual_ips=attributes.max_virtual_ips,
+            virtual_ip_interface=attributes.interface,
+            accept_domains=attributes.accept_domains,
+            accept_trust_anchors=attributes.accept_trust_anchors,
         )
 
     def _receiver_limits(self) -> ReceiverLimits:

@@ -40,6 +40,7 @@ from charon_core.kernel.specs import (
     SaId,
     SaSpec,
     SaUsage,
+    Way,
 )
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ __all__ = [
     "SaNotFound",
     "SaSpec",
     "SaUsage",
+    "Way",
 ]
 
 
@@ -165,7 +167,11 @@ class BackendContext:
 
 
 class IpsecBackend(Protocol):
-    """SAs and policies. Every method may be called from any worker, several at a time."""
+    """SAs and policies. Every method may be called from any worker, several at a time.
+
+    A backend with a network device of its own, which our virtual addresses are to go to, has the
+    device's name in an attribute ``device``, None while there is none.
+    """
 
     name: str
     features: frozenset[KernelFeature]
@@ -280,6 +286,15 @@ class NetBackend(Protocol):
 
     def mtu(self, destination: str) -> int | None:
         """Return the MTU towards ``destination`` in bytes; None if unreachable."""
+
+    def way_to(self, destination: str) -> Way | None:
+        """Return how packets to ``destination`` leave, without charon's routes; None if not."""
+
+    def virtual_addresses(self) -> list[str]:
+        """Return what was added by `add_address` and is still there, the oldest first."""
+
+    def is_virtual(self, host: str) -> bool:
+        """Tell whether ``host`` is one of these, or was left behind by a daemon that crashed."""
 
     def add_address(self, host: str, interface: str) -> None:
         """Add a virtual address (reference counted).

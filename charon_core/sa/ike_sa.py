@@ -25,6 +25,7 @@ from charon_core.sa.tasks.child_delete import ChildDelete
 from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.child_rekey import ChildRekey
 from charon_core.sa.tasks.ike_auth import IkeAuth
+from charon_core.sa.tasks.ike_config import ConfigExchange
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
@@ -34,6 +35,7 @@ from charon_core.sa.tasks.ike_rekey import IkeRekey
 from charon_core.sa.tasks.task import WatchedTask
 from charon_core.sa.uniqueness import release
 from charon_core.sa.upkeep import DUE
+from charon_core.sa.virtual_addresses import VirtualAddresses, own_hosts
 from charon_core.sa.wire import NO_SPI
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ class IkeSa:
         "tasks",
         "traits",
         "unique_id",
+        "virtual",
     )
 
     def __init__(
@@ -130,6 +133,7 @@ class IkeSa:
         self.children: list[ChildSa] = []
         self.lingering: list[ChildSa] = []
         """CHILD_SAs that were replaced and deleted, and still receive for a moment."""
+        self.virtual = VirtualAddresses()
         self.children_changed = False
         self.established_at: float | None = None
         self.rekey_at: float | None = None
@@ -200,6 +204,16 @@ class IkeSa:
         """Whether ESP of this IKE_SA's children is in UDP."""
         return self.traits.nat_anywhere
 
+    @property
+    def local_hosts(self) -> tuple[str, ...]:
+        """What dynamic selectors of our side stand for; see `selectors.resolve`."""
+        return own_hosts(self)
+
+    @property
+    def remote_hosts(self) -> tuple[str, ...]:
+        """What dynamic selectors of the peer's side stand for."""
+        return self.virtual.remote or (self.remote.host,)
+
     def ends_text(self) -> str:
         """Return both ends as log lines show them: address[identity]...address[identity]."""
         return (
@@ -237,7 +251,7 @@ class IkeSa:
 
     def _queue_setup(self) -> None:
         self.traits |= Trait.WE_BEGAN
-        for task in (IkeInit, IkeNatd, IkeIntermediate, IkeAuth):
+        for task in (IkeInit, IkeNatd, IkeIntermediate, IkeAuth, ConfigExchange):
             self.tasks.queue(task(self))
 
     def initiate_child(
@@ -354,6 +368,7 @@ class IkeSa:
         for child in self.lingering:
             child.destroy()
         self.lingering.clear()
+        self.virtual.release(self)
         if self.announced:
             self.env.bus.publish(IkeDown(self.ref))
 

@@ -88,6 +88,7 @@ def take_over(new: IkeSa, old: IkeSa) -> None:
     if old.is_timed(TimerKind.DESTROY):
         new.start_timer(TimerKind.DESTROY, new.env.parameters.delete_timeout)
     old.cancel_timers()
+    new.virtual.take_over(old.virtual)
     for task in old.tasks.take_queued():
         task.ike = new
         new.tasks.queue(task)

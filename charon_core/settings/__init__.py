@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from charon_core.settings.attributes import AttributeSettings
 from charon_core.settings.errors import SettingsError, SettingsProblem
 from charon_core.settings.kernel import KernelSettings, UserspaceSettings, XfrmSettings
 from charon_core.settings.log import LogFileSettings, LogSettings, SyslogSettings
@@ -20,6 +21,7 @@ from charon_core.settings.reader import load_settings, parse_settings, parse_tab
 from charon_core.settings.table import PluginTable
 
 __all__ = [
+    "AttributeSettings",
     "IkeSettings",
     "KernelSettings",
     "LogFileSettings",

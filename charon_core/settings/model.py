@@ -6,6 +6,7 @@ from collections.abc import Mapping  # noqa: TC003 - the reader looks at the ann
 from dataclasses import dataclass, field
 
 from charon_core.settings import checks
+from charon_core.settings.attributes import AttributeSettings
 from charon_core.settings.kernel import KernelSettings
 from charon_core.settings.log import LogSettings
 from charon_core.settings.option import Section, option, section
@@ -144,6 +145,9 @@ class Settings(Section):
     network: NetworkSettings = section(NetworkSettings, "The IKE sockets")
     ike: IkeSettings = section(IkeSettings, "Times and limits of the protocol")
     kernel: KernelSettings = section(KernelSettings, "Who encrypts the traffic")
+    attributes: AttributeSettings = section(
+        AttributeSettings, "Virtual addresses, name servers and the like, from peers and for them"
+    )
     log: LogSettings = section(LogSettings, "Where log lines go")
     plugins: PluginSettings = section(PluginSettings, "What loads, and the plugins' own tables")
     paths: PathSettings = section(PathSettings, "Files and sockets; --root DIR moves all of them")

@@ -11,7 +11,7 @@ from charon_core.bus.events import IkeKeysDerived
 from charon_core.encoding.payloads import KeyExchange
 from charon_core.encoding.registry import ExchangeType
 from tests.exchange.orders import orders
-from tests.exchange.world import World, connection, share_secret
+from tests.exchange.world import World, child, connection, share_secret
 
 HYBRID = "aes256gcm16-prfsha384-x25519-ke1_mlkem768!"
 
@@ -196,3 +196,19 @@ def test_a_bad_key_exchange_ends_it(data: bytes, monkeypatch: pytest.MonkeyPatch
     world.elapse(600)
     assert world.sun.states == world.moon.states == []
     assert outcome == [False]
+
+
+def test_a_client_gets_its_address_after_the_exchange() -> None:
+    world = World()
+    share_secret(world.moon)
+    share_secret(world.sun)
+    world.sun.env.attributes.memory.add("10.3.0.0/24")
+    suns = child(local=("10.2.0.0/16",), remote=())
+    connection(world, world.sun, ike=HYBRID, children=(suns,), pools=("10.3.0.0/24",))
+    moons = child(local=(), remote=("10.2.0.0/16",))
+    peer = connection(world, world.moon, ike=HYBRID, children=(moons,), virtual_ips=("0.0.0.0",))
+    outcome: list[bool] = []
+    world.moon.initiate(peer, outcome=outcome)
+    world.run()
+    assert outcome == [True]
+    assert str(world.moon.children[0].local_ts[0]) == "10.3.0.1/32"

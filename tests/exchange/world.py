@@ -34,6 +34,7 @@ from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import PolicyDirection
 from charon_core.kernel.manager import KernelInterface
 from charon_core.kernel.null import NullBackend
+from charon_core.kernel.static_net import StaticNet
 from charon_core.network.packet import Endpoint, Packet
 from charon_core.sa.environment import Environment, TimerKind
 from charon_core.sa.jobs import ProcessMessage, TimerDue
@@ -99,26 +100,6 @@ class LivingKernel(NullBackend):
             self.inject_expire(spec.id, hard=hard)
 
 
-class StillNet:
-    """The addresses of a host that never change."""
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-
-    def start(self, events: object) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def source_address(self, destination: str) -> str | None:
-        return self._host
-
-    def local_addresses(self) -> list[str]:
-        return [self._host]
-
-    def is_local(self, host: str) -> bool:
-        return host == self._host
-
-
 class Recorder:
     """Keeps what a daemon says: log lines, events, alerts."""
 
@@ -160,6 +141,7 @@ class Host:
         self.address = address
         self.bus = Bus(clock=lambda: EPOCH + world.now)
         self.recorder = Recorder()
+        self.said_by_others: list[str] = []
         self.bus.add_logger(self.recorder)
         self.bus.add_listener(self.recorder)
         self.connections = ConnectionTable("test")
@@ -169,7 +151,9 @@ class Host:
         backends.add(self.connections)
         self.credentials = CredentialManager()
         self.credentials.add(self.secrets)
-        self.kernel = KernelInterface(self.backend, StillNet(address))
+        self.net = StaticNet({address: "eth0"})
+        self.kernel = KernelInterface(self.backend, self.net)
+        self.attributes = AttributeManager(self.said_by_others.append)
         self.keepalives: list[tuple[Endpoint, Endpoint]] = []
         self.timers: list[VirtualTimer] = []
         self.jobs: list[Job] = []
@@ -179,7 +163,7 @@ class Host:
             backends=backends,
             credentials=self.credentials,
             kernel=self.kernel,
-            attributes=AttributeManager(),
+            attributes=self.attributes,
             eap=EapRegistry(),
             random=self.random,
             parameters=parameters,
@@ -333,6 +317,15 @@ class Host:
             "states": self.backend.states,
             "policies": self.backend.policies,
             "reserved": self.backend.reserved,
+            "virtual addresses": self.net.virtual,
+            "routes": self.net.routes,
+            "leases": [
+                lease
+                for pool in self.attributes.memory.all()
+                for lease in pool.leases()
+                if lease.online
+            ],
+            "attributes": self.attributes.installed,
             "IKE_SAs": self.states,
             "half-open": self.manager.count(),
             "timers": [

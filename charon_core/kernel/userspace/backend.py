@@ -62,6 +62,7 @@ _FEATURES: Final = frozenset(
         KernelFeature.LIFETIME_BYTES,
         KernelFeature.LIFETIME_PACKETS,
         KernelFeature.UPDATE_ADDRESSES,
+        KernelFeature.OWN_ROUTES,
     }
 )
 

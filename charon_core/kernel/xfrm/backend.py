@@ -65,7 +65,10 @@ class XfrmBackend:
     """IPsec by the Linux kernel, controlled through netlink."""
 
     name = "xfrm"
-    features = frozenset(KernelFeature) - {KernelFeature.UDP_ENCAPSULATION_ONLY}
+    features = frozenset(KernelFeature) - {
+        KernelFeature.UDP_ENCAPSULATION_ONLY,
+        KernelFeature.OWN_ROUTES,
+    }
 
     def __init__(self, context: BackendContext) -> None:
         """Remember the context; nothing is opened yet.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.config.proposal import Proposal, explain_mismatch, select
+from charon_core.config.traffic_selector import narrow
 from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.key_exchange import generate
 from charon_core.encoding.payloads import (
@@ -206,7 +207,7 @@ class ChildInitiate(ChildCreate):
 
     def _take_answer(self, message: Message, child: ChildSa, *, in_auth: bool) -> str:
         """Check and keep what the responder chose; return what is wrong with it, or nothing."""
-        config = self._config
+        ike, config = self.ike, self._config
         security_association = message.first(SecurityAssociation)
         tsi = message.first(TrafficSelectorsInitiator)
         tsr = message.first(TrafficSelectorsResponder)
@@ -223,7 +224,7 @@ class ChildInitiate(ChildCreate):
             )
         if not is_usable_spi(answers[0].spi):
             return f"the SPI of the peer, {answers[0].spi.hex()}, is not usable"
-        self.ike.log(Group.CFG, Level.CONTROL, "selected proposal: %s", selection.proposal)
+        ike.log(Group.CFG, Level.CONTROL, "selected proposal: %s", selection.proposal)
         self._selected = selection.proposal
         child.remote_spi = int.from_bytes(answers[0].spi, "big")
         local = from_wire(tsi)
@@ -233,6 +234,14 @@ class ChildInitiate(ChildCreate):
                 f"peer widens the traffic selectors to {text_of(local)} === {text_of(remote)}, "
                 f"offered were {text_of(self._local_ts)} === {text_of(self._remote_ts)}"
             )
+        if ike.virtual.obstacle:
+            return ike.virtual.obstacle
+        if ike.virtual.local:
+            # Offered was any address, since ours was not known yet.
+            ours = resolve(config.local_ts, *ike.local_hosts)
+            answered, local = local, narrow(ours, local)
+            if not local:
+                return f"peer answers {text_of(answered)}, which has nothing of {text_of(ours)}"
         self._local_ts, self._remote_ts = tuple(local), tuple(remote)
         if not self._has_room():
             return "peer chooses too many traffic selectors"
@@ -270,7 +279,7 @@ class ChildInitiate(ChildCreate):
 
     def _is_due(self) -> bool:
         """Whether there is something to ask for; whoever waits is told if not."""
-        problem = obstacle(self._config)
+        problem = self.ike.virtual.obstacle or obstacle(self._config)
         if problem:
             self.ike.log(
                 Group.CFG, Level.CONTROL, "cannot establish CHILD_SA '%s': %s",
@@ -286,8 +295,8 @@ class ChildInitiate(ChildCreate):
         """Return the selectors of our side and of the peer's that are offered."""
         config, ike = self._config, self.ike
         return (
-            resolve(config.local_ts, ike.local.host),
-            resolve(config.remote_ts, ike.remote.host),
+            resolve(config.local_ts, *ike.local_hosts),
+            resolve(config.remote_ts, *ike.remote_hosts),
         )
 
     def _corrected(self, method: int) -> ChildInitiate:

@@ -219,8 +219,8 @@ class ChildRekeyRespond(ChildRespond):
         if old is None:
             return None
         config = old.config
-        ours = narrow(resolve(config.local_ts, ike.local.host), local)
-        theirs = narrow(resolve(config.remote_ts, ike.remote.host), remote)
+        ours = narrow(resolve(config.local_ts, *ike.local_hosts), local)
+        theirs = narrow(resolve(config.remote_ts, *ike.remote_hosts), remote)
         if ours and theirs:
             self._local_ts, self._remote_ts = tuple(ours), tuple(theirs)
             return config

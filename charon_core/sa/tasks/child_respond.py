@@ -72,6 +72,10 @@ class ChildRespond(ChildCreate):
         if offer is None or ike.state is not IkeState.ESTABLISHED:
             return Outcome.MORE
         in_auth = offer.exchange == ExchangeType.IKE_AUTH
+        if ike.virtual.refusal is not None:
+            ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA without a virtual address for the peer")
+            out.append(Notify.of(ike.virtual.refusal))
+            return Outcome.DONE
         child = self._choose(offer, in_auth=in_auth)
         if child is None or not self._put_up(child) or self._selected is None:
             out.append(self._refusal or Notify.of(NotifyType.NO_PROPOSAL_CHOSEN))
@@ -204,8 +208,8 @@ class ChildRespond(ChildCreate):
         for config in configs:
             if obstacle(config):
                 continue
-            ours = narrow(resolve(config.local_ts, ike.local.host), local)
-            theirs = narrow(resolve(config.remote_ts, ike.remote.host), remote)
+            ours = narrow(resolve(config.local_ts, *ike.local_hosts), local)
+            theirs = narrow(resolve(config.remote_ts, *ike.remote_hosts), remote)
             if not ours or not theirs:
                 continue
             fits = agrees(config)
@@ -217,8 +221,8 @@ class ChildRespond(ChildCreate):
         if first is not None:
             return first
         accepted = "; ".join(
-            f"'{config.name}' accepts {text_of(resolve(config.local_ts, ike.local.host))} === "
-            f"{text_of(resolve(config.remote_ts, ike.remote.host))}"
+            f"'{config.name}' accepts {text_of(resolve(config.local_ts, *ike.local_hosts))} === "
+            f"{text_of(resolve(config.remote_ts, *ike.remote_hosts))}"
             for config in configs
         )
         ike.alert(

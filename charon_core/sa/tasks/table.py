@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from charon_core.encoding.payloads import Delete, SecurityAssociation
+from charon_core.encoding.payloads import Configuration, Delete, SecurityAssociation
 from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
 from charon_core.sa.state import IkeState, Trait
 from charon_core.sa.tasks.child_delete import ChildAbandon, ChildDelete
@@ -12,6 +12,7 @@ from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.child_rekey import ChildRekey, ChildRekeyRespond
 from charon_core.sa.tasks.child_respond import ChildRespond
 from charon_core.sa.tasks.ike_auth import IkeAuth
+from charon_core.sa.tasks.ike_config import ConfigExchange, ConfigServe
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 
 def _setup(ike: IkeSa, _message: Message) -> list[Task]:
-    return [IkeInit(ike), IkeNatd(ike), IkeIntermediate(ike), IkeAuth(ike), ChildRespond(ike)]
+    kinds = (IkeInit, IkeNatd, IkeIntermediate, IkeAuth, ConfigExchange, ChildRespond)
+    return [kind(ike) for kind in kinds]
 
 
 def _create_child(ike: IkeSa, message: Message) -> list[Task]:
@@ -54,6 +56,8 @@ def _informational(ike: IkeSa, message: Message) -> list[Task]:
         return [ChildDelete(ike)]
     if message.notify(NotifyType.AUTH_LIFETIME) is not None:
         return [IkeAuthLifetime(ike)]
+    if message.first(Configuration) is not None:
+        return [ConfigServe(ike)]
     return [Liveness(ike)]
 
 
@@ -101,6 +105,7 @@ SETUP_ORDER: Final[tuple[type[Task], ...]] = (
     IkeNatd,
     IkeIntermediate,
     IkeAuth,
+    ConfigExchange,
     ChildInitiate,
 )
 """The tasks that set an IKE_SA up, in the order in which they act on each message."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from charon_core.attributes.memory import MemoryPools
     from charon_core.credentials.certificates import Certificate
     from charon_plugins.stroke.wire.bodies import AddConn
 
@@ -38,14 +39,14 @@ class Surroundings:
         certs: folder of the certificates that connections name.
         is_local: whether an address is ours.
         look_up: addresses of a host name; may block.
-        add_pool: makes a pool of virtual addresses; raises ValueError.
+        pools: takes the pools of virtual addresses that connections name.
         allow_swap: exchange the ends if the right one is ours.
     """
 
     certs: Path
     is_local: Callable[[str], bool]
     look_up: Callable[[str], Iterable[str]]
-    add_pool: Callable[[str], object]
+    pools: MemoryPools
     allow_swap: bool = True
 
 
@@ -196,4 +197,18 @@ class _Builder:
         return 0.0 if dpd.action == WireAction.NONE else float(dpd.delay)
 
     def _pools(self) -> tuple[str, ...]:
-        return addresses.pools(self._remote, self._name, self._surroundings.add_pool)
+        return addresses.pools(
+            self._remote,
+            self._name,
+            add_pool=self._add_pool,
+            add_grants=self._surroundings.pools.add_grants,
+        )
+
+    def _add_pool(self, text: str) -> None:
+        """Make a pool; an address that two of them have could be leased to two peers at once."""
+        pools = self._surroundings.pools
+        others = ", ".join(pools.overlapping(pools.add(text)))
+        if others:
+            self._problems.note(
+                f"pool {text} has addresses in common with {others}: two peers could get the same"
+            )

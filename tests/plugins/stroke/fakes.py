@@ -209,7 +209,6 @@ class World:
         self.plugin.charon_create(facade)
         self.plugin.charon_register_credentials(self.credentials)
         self.plugin.charon_register_backends(self.backends)
-        self.plugin.charon_register_attributes(self.attributes)
         self.processor.start()
 
     def stop(self) -> None:

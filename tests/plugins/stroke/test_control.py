@@ -316,6 +316,7 @@ def test_loglevel_may_be_forbidden(tmp_path: Path) -> None:
 
 
 def test_leases(world: World) -> None:
+    world.attributes.memory.add_grants("free").acquire("erin", "192.0.2.7")
     assert world.ask(Message(MessageType.LEASES, Leases())) == "no pools found\n"
     pool = world.attributes.memory.add("10.9.0.0/24")
     pool.acquire("carol")
