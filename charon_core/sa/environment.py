@@ -44,6 +44,8 @@ class TimerKind(Enum):
     """Stop waiting for the answer to our delete (unused)."""
     RETRY = "next keying try"
     """Start the next try to connect (unused)."""
+    RESUME = "postponed message"
+    """Process the message that was put off (number of the postponement)."""
 
 
 class Cancellable(Protocol):

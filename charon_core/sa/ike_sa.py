@@ -18,6 +18,7 @@ from charon_core.kernel.interface import KernelError, KernelFeature
 from charon_core.network.packet import Endpoint
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.handshake import Handshake
+from charon_core.sa.postponed import is_waiting
 from charon_core.sa.state import ChildState, IkeState, Trait
 from charon_core.sa.task_manager import TaskManager
 from charon_core.sa.tasks.child_delete import ChildDelete
@@ -28,7 +29,7 @@ from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_natd import IkeNatd
 from charon_core.sa.tasks.task import WatchedTask
 from charon_core.sa.upkeep import DUE
-from charon_core.sa.wire import NO_SPI
+from charon_core.sa.wire import NO_SPI, process_postponed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.environment import Cancellable, Environment
     from charon_core.sa.keying import IkeKeying
+    from charon_core.sa.postponed import Postponed
 
 IKE_PORT: Final = 500
 _FOR_EVER: Final = 0
@@ -69,6 +71,7 @@ class IkeSa:
         "local",
         "local_id",
         "peer_config",
+        "postponed",
         "proposal",
         "reassembler",
         "remote",
@@ -113,6 +116,7 @@ class IkeSa:
         self.tasks = TaskManager(self)
         self._handshake: Handshake | None = Handshake()
         self.reassembler: Reassembler | None = None
+        self.postponed: Postponed | None = None
         self._timers: dict[TimerKind, Cancellable] = {}
         self._try = 1
 
@@ -198,6 +202,9 @@ class IkeSa:
         if self.state is IkeState.DELETING:
             self.tasks.queue(IkeDelete(self, on_done))
             return
+        if self.is_initiator and is_waiting(self):
+            # The responder has answered, and takes it for established.
+            self.tell_authentication_failed()
         self.log(Group.IKE, Level.CONTROL, "destroying IKE_SA in state %s without notification",
                  self.state.value)  # fmt: skip
         self.set_state(IkeState.DESTROYING)
@@ -315,6 +322,8 @@ class IkeSa:
         """Take everything down without a word to the peer. Called once, by the manager."""
         was_up = self.established_at is not None
         self.set_state(IkeState.DESTROYING)
+        if self.postponed is not None:
+            self.postponed.end()
         self.tasks.flush()
         for timer in self._timers.values():
             timer.cancel()
@@ -430,6 +439,9 @@ class IkeSa:
             return
         if kind is TimerKind.RETRANSMIT:
             self.tasks.retransmit(argument)
+            return
+        if kind is TimerKind.RESUME:
+            process_postponed(self, argument)
             return
         self._timers.pop(kind, None)
         DUE[kind](self)

@@ -7,7 +7,7 @@ gets the same response again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
@@ -43,6 +43,9 @@ class _Request:
         self.datagrams = datagrams
         self.attempt = 0
         self.timer: Cancellable | None = None
+
+
+_Checkpoint = tuple[_Request | None, tuple[Task, ...], tuple[Task, ...], ExchangeType]
 
 
 class TaskManager:
@@ -298,6 +301,22 @@ class TaskManager:
     def last_answer(self) -> tuple[int, tuple[Packet, ...]]:
         """Return the hash of the request that was answered last, and what was sent."""
         return self._response_to, packets_of(self._ike, self._response)
+
+    # -- what is put off ----------------------------------------------------------------------
+
+    def checkpoint(self) -> object:
+        """Return what `roll_back` puts back."""
+        return self._request, tuple(self._active), tuple(self._passive), self.exchange
+
+    def roll_back(self, checkpoint: object) -> None:
+        """Be as before a message was processed that has to wait (`NotYet`).
+
+        A request of ours that the message answers is not sent again: the answer is there.
+        """
+        request, active, passive, exchange = cast("_Checkpoint", checkpoint)
+        self._request = request
+        self._active, self._passive = list(active), list(passive)
+        self.exchange = exchange
 
     # -- the end ------------------------------------------------------------------------------
 
