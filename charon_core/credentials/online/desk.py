@@ -1,0 +1,121 @@
+"""Takes errands that ask servers: so many at once, each once, on workers that hold nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from charon_core.processing.job import CallbackJob, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from charon_core.processing.job import Job
+
+MAX_WAITING: Final = 256
+"""Errands that wait for their turn; further ones are turned away."""
+
+MAX_WAITERS: Final = 1024
+"""Who waits for the end of one errand; further ones are turned away."""
+
+
+class _Case:
+    """One errand and all who wait for its end."""
+
+    __slots__ = ("key", "name", "waiters", "work")
+
+    def __init__(self, key: Hashable, name: str, work: Callable[[], None]) -> None:
+        self.key = key
+        self.name = name
+        self.work = work
+        self.waiters: list[Callable[[], object]] = []
+
+
+class Desk:
+    """Runs blocking work on a few workers at the most; thread-safe.
+
+    A job of class LOW takes one case after the other, and ends when none is left.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Job], bool],
+        at_once: int,
+        report: Callable[[str], object] = lambda _text: None,
+    ) -> None:
+        """Open.
+
+        Args:
+            submit: Queues a job.
+            at_once: Workers that may be occupied at the same time.
+            report: Takes a line about work that raised.
+        """
+        self._submit = submit
+        self._at_once = at_once
+        self._report = report
+        # Guards everything below.
+        self._lock = threading.Lock()
+        self._cases: dict[Hashable, _Case] = {}
+        self._waiting: deque[_Case] = deque()
+        self._workers = 0
+
+    def ask(
+        self, key: Hashable, name: str, work: Callable[[], None], on_done: Callable[[], object]
+    ) -> bool:
+        """Have work done, unless the same is waiting or under way already; never waits.
+
+        Args:
+            key: Work of the same key is the same.
+            name: How the log calls it.
+            work: Blocks as long as it likes to; its result goes wherever it puts it.
+            on_done: Called when it has ended, however that is.
+
+        Returns:
+            False if it is turned away: nothing is done, and nobody is called.
+        """
+        with self._lock:
+            case = self._cases.get(key)
+            if case is not None:
+                if len(case.waiters) >= MAX_WAITERS:
+                    return False
+                case.waiters.append(on_done)
+                return True
+            if len(self._waiting) >= MAX_WAITING:
+                return False
+            case = self._cases[key] = _Case(key, name, work)
+            case.waiters.append(on_done)
+            self._waiting.append(case)
+            if self._workers >= self._at_once:
+                return True
+            self._workers += 1
+        if self._submit(CallbackJob(f"ask servers: {name}", self._serve, Priority.LOW)):
+            return True
+        with self._lock:
+            self._workers -= 1
+            if self._workers or case not in self._waiting:
+                # Somebody else gets to it, or has.
+                return True
+            self._waiting.remove(case)
+            del self._cases[key]
+            others = [waiter for waiter in case.waiters if waiter is not on_done]
+        for waiter in others:
+            waiter()
+        return False
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._workers -= 1
+                    return
+                case = self._waiting.popleft()
+            try:
+                case.work()
+            except Exception as error:  # noqa: BLE001 - who waits must be told all the same
+                self._report(f"asking servers about {case.name} failed: {type(error).__name__}")
+            finally:
+                with self._lock:
+                    self._cases.pop(case.key, None)
+                for on_done in case.waiters:
+                    on_done()
