@@ -10,6 +10,7 @@ from charon_core.settings.kernel import KernelSettings
 from charon_core.settings.log import LogSettings
 from charon_core.settings.option import Section, option, section
 from charon_core.settings.protocol import IkeSettings, NetworkSettings
+from charon_core.settings.revocation import RevocationSettings
 from charon_core.settings.table import PluginTable
 
 # The names of `charon_core.processing.job.Priority`; a test compares.
@@ -97,6 +98,11 @@ class PathSettings(Section):
     ipsec_d: str = option(
         "/etc/ipsec.d", "Folder of certificates and keys.", check=checks.absolute_path
     )
+    crl_cache: str = option(
+        "/etc/ipsec.d/crls",
+        "Folder that CRLs which were fetched are kept in (see revocation.cache_crls).",
+        check=checks.absolute_path,
+    )
     control_socket: str = option(
         "/var/run/charon.ctl", "Control socket of stroke.", check=checks.absolute_path
     )
@@ -144,6 +150,9 @@ class Settings(Section):
     network: NetworkSettings = section(NetworkSettings, "The IKE sockets")
     ike: IkeSettings = section(IkeSettings, "Times and limits of the protocol")
     kernel: KernelSettings = section(KernelSettings, "Who encrypts the traffic")
+    revocation: RevocationSettings = section(
+        RevocationSettings, "What is asked of servers about certificates"
+    )
     log: LogSettings = section(LogSettings, "Where log lines go")
     plugins: PluginSettings = section(PluginSettings, "What loads, and the plugins' own tables")
     paths: PathSettings = section(PathSettings, "Files and sockets; --root DIR moves all of them")

@@ -22,13 +22,15 @@ from tests.unit.credentials.online.server import Server, ok, serving
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Far more than an answer takes, be the machine ever so busy.
+LIMITS = FetchLimits(timeout=10, connect_timeout=5, max_size=1000, addresses=AddressPolicy.ANY)
 QUICK = FetchLimits(timeout=0.3, connect_timeout=0.2, max_size=1000, addresses=AddressPolicy.ANY)
 
 
 def fetch(
     uri: str,
     *,
-    limits: FetchLimits = QUICK,
+    limits: FetchLimits = LIMITS,
     addresses: dict[str, list[str]] | None = None,
     **fields: object,
 ) -> bytes:
@@ -44,7 +46,7 @@ def failure(uri: str, **fields: object) -> FetchError:
     began = time.monotonic()
     with pytest.raises(FetchError) as caught:
         fetch(uri, **fields)
-    assert time.monotonic() - began < 2, "the deadline is not kept"
+    assert time.monotonic() - began < 5, "the deadline is not kept"
     return caught.value
 
 
@@ -163,7 +165,7 @@ def test_servers_that_never_come_to_an_end(
     script: Callable[[bytes, socket.socket], None], kind: Failure
 ) -> None:
     with serving(script) as server:
-        assert failure(server.uri()).failure is kind
+        assert failure(server.uri(), limits=QUICK).failure is kind
 
 
 def test_nobody_there() -> None:
@@ -183,7 +185,7 @@ def test_a_listener_that_accepts_nothing() -> None:
         filler.setblocking(False)
         filler.connect_ex(("127.0.0.1", port))
         fillers.append(filler)
-    assert failure(f"http://127.0.0.1:{port}/").failure is Failure.TIMEOUT
+    assert failure(f"http://127.0.0.1:{port}/", limits=QUICK).failure is Failure.TIMEOUT
     for opened in (listener, *fillers):
         opened.close()
 
@@ -246,7 +248,7 @@ def test_a_redirect_to_a_forbidden_address_is_not_followed() -> None:
     with serving(ok(b"secret")) as inner:
         place = f"http://[::ffff:127.0.0.1]:{inner.port}/admin"
         with serving(redirect(place)) as server:
-            limits = FetchLimits(timeout=0.5, max_size=1000, addresses=AddressPolicy.PRIVATE)
+            limits = FetchLimits(timeout=10, max_size=1000, addresses=AddressPolicy.PRIVATE)
             uri = server.uri(host="crl.test")
             # As if the first server had a public address.
             fetcher = HttpFetcher(limits, lambda host, _d: ["127.0.0.1"] if host == "crl.test"
@@ -263,7 +265,7 @@ def test_a_redirect_to_a_forbidden_address_is_not_followed() -> None:
             )
             try:
                 with pytest.raises(FetchError) as caught:
-                    fetcher(FetchRequest(uri, max_size=1000), time.monotonic() + 0.5)
+                    fetcher(FetchRequest(uri, max_size=1000), time.monotonic() + 10)
             finally:
                 module.forbidden_reason = judge
         assert caught.value.failure is Failure.FORBIDDEN
@@ -275,7 +277,7 @@ def test_a_redirect_to_a_forbidden_address_is_not_followed() -> None:
 
 def test_certificates_do_not_lead_to_this_host() -> None:
     with serving(ok(b"secret")) as server:
-        limits = FetchLimits(timeout=0.5, addresses=AddressPolicy.PRIVATE)
+        limits = FetchLimits(timeout=10, addresses=AddressPolicy.PRIVATE)
         error = failure(server.uri(), limits=limits)
         assert error.failure is Failure.FORBIDDEN
         assert "revocation.addresses" in str(error)
