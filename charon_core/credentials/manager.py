@@ -47,6 +47,7 @@ class CredentialManager:
         self._report = report
         self._make_online = make_online
         self._online: RevocationService | None = None
+        self._caches_lists = False
         self.fetchers: dict[str, SchemeFetcher] = {}
         """Who fetches by which scheme, beside the built-in ones."""
         self._lock = Lock()  # guards the replacement of the tuple, which readers use as it is
@@ -83,6 +84,15 @@ class CredentialManager:
     def online_in_use(self) -> RevocationService | None:
         """The same, but None as long as nobody has needed it."""
         return self._online
+
+    @property
+    def caches_lists(self) -> bool:
+        """Whether revocation lists that were fetched are kept on the disk, too."""
+        return self._caches_lists
+
+    def cache_lists(self, on: bool) -> None:
+        """Keep revocation lists that are fetched from now on on the disk, or not."""
+        self._caches_lists = on
 
     def add_fetcher(self, scheme: str, fetcher: SchemeFetcher) -> None:
         """Have URIs of a scheme (lower case, such as ``ldap``) fetched; see `SchemeFetcher`.

@@ -61,7 +61,6 @@ def assemble(
     )
     http = HttpFetcher(limits, NameLookup(daemon.submit))
     built_in: dict[str, SchemeFetcher] = {"http": http, "https": http, "file": fetch_file}
-    disk = disk_cache(settings, daemon) if settings.cache_crls else None
     options = RevocationOptions(
         limits=limits,
         total_timeout=PLACES_IN_TIME * settings.timeout,
@@ -76,10 +75,6 @@ def assemble(
         wall_clock=time.time,
         random=SystemRandom(),
         report=daemon.report,
-        disk=disk,
+        disk=DiskCache(daemon.crl_cache, settings.max_size, daemon.report),
+        caches=lambda: credentials.caches_lists,
     )
-
-
-def disk_cache(settings: RevocationSettings, daemon: Surroundings) -> DiskCache:
-    """Return the cache of lists on the disk."""
-    return DiskCache(daemon.crl_cache, settings.max_size, daemon.report)

@@ -57,7 +57,7 @@ class RevocationService:
         fetcher: Fetches; blocks.
         desk: Runs what blocks.
         knowledge: What was learned.
-        disk: Where lists are cached, or None; may be set at any time.
+        disk: Where lists are cached, or None.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class RevocationService:
         random: RandomSource,
         report: Callable[[str], object],
         disk: DiskCache | None = None,
+        caches: Callable[[], bool] = lambda: True,
     ) -> None:
         """Begin without knowledge.
 
@@ -83,6 +84,7 @@ class RevocationService:
             random: For nonces.
             report: Takes lines for the log.
             disk: Where lists are cached.
+            caches: Whether lists are cached there at present.
         """
         self.options = options
         self.fetcher = fetcher
@@ -93,6 +95,7 @@ class RevocationService:
         self.random = random
         self.report = report
         self._uris = uris
+        self._caches = caches
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -165,13 +168,13 @@ class RevocationService:
         if not self.knowledge.keep_list(IssuerKey.of(source.issuer), fetched):
             message = "it is older than the one that is here"
             raise CrlError(message)
-        if self.disk is not None:
+        if self.disk is not None and self._caches():
             self.disk.save(source.issuer, fetched.crl)
 
     def load_cached(self, issuer: Certificate) -> None:
         """Take the lists of a CA from the disk, unless there are any already."""
         key = IssuerKey.of(issuer)
-        if self.disk is None or self.knowledge.lists(key):
+        if self.disk is None or not self._caches() or self.knowledge.lists(key):
             return
         for crl in self.disk.load(issuer):
             problem = list_problem(crl, issuer, self.wall_clock())
