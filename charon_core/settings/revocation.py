@@ -30,7 +30,7 @@ class RevocationSettings(Section):
         maximum=120,
     )
     timeout: float = option(
-        5.0,
+        4.0,
         "Longest time that one fetch takes, from the look-up of the name to the last octet.",
         unit="s",
         minimum=0.1,

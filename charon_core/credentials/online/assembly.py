@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from charon_core.processing.job import Job
     from charon_core.settings.revocation import RevocationSettings
 
-PLACES_IN_TIME: Final = 3
+PLACES_IN_TIME: Final = 2
 """How many places in a row may time out for one certificate."""
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from charon_core.processing.job import Job
 
-MAX_WAITING: Final = 256
+MAX_WAITING: Final = 4096
 """Errands that wait for their turn; further ones are turned away."""
 
 MAX_WAITERS: Final = 1024
@@ -35,7 +35,8 @@ class _Case:
 class Desk:
     """Runs blocking work on a few workers at the most; thread-safe.
 
-    A job of class LOW takes one case after the other, and ends when none is left.
+    Each errand is a job of class LOW of its own, so that others of that class get their turn, and
+    that the watchdog sees how long each takes.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Desk:
             if self._workers >= self._at_once:
                 return True
             self._workers += 1
-        if self._submit(CallbackJob(f"ask servers: {name}", self._serve, Priority.LOW)):
+        if self._submit(self._job(case)):
             return True
         with self._lock:
             self._workers -= 1
@@ -103,19 +104,32 @@ class Desk:
             waiter()
         return False
 
+    def _job(self, case: _Case) -> Job:
+        return CallbackJob(f"ask servers: {case.name}", self._serve, Priority.LOW)
+
     def _serve(self) -> None:
-        while True:
+        """Do what waits longest, and have a job for the next."""
+        with self._lock:
+            case = self._waiting.popleft() if self._waiting else None
+        if case is not None:
+            self._run(case)
+        with self._lock:
+            following = self._waiting[0] if self._waiting else None
+            if following is None:
+                self._workers -= 1
+                return
+        if not self._submit(self._job(following)):
+            # The daemon stops, or is overloaded: the next who asks has the rest served, too.
             with self._lock:
-                if not self._waiting:
-                    self._workers -= 1
-                    return
-                case = self._waiting.popleft()
-            try:
-                case.work()
-            except Exception as error:  # noqa: BLE001 - who waits must be told all the same
-                self._report(f"asking servers about {case.name} failed: {type(error).__name__}")
-            finally:
-                with self._lock:
-                    self._cases.pop(case.key, None)
-                for on_done in case.waiters:
-                    on_done()
+                self._workers -= 1
+
+    def _run(self, case: _Case) -> None:
+        try:
+            case.work()
+        except Exception as error:  # noqa: BLE001 - who waits must be told all the same
+            self._report(f"asking servers about {case.name} failed: {type(error).__name__}")
+        finally:
+            with self._lock:
+                self._cases.pop(case.key, None)
+            for on_done in case.waiters:
+                on_done()

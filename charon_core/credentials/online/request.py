@@ -54,7 +54,7 @@ class AddressPolicy(Enum):
 class FetchLimits:
     """Times in seconds, sizes in octets."""
 
-    timeout: float = 5.0
+    timeout: float = 4.0
     """From the look-up of the name to the last octet."""
     connect_timeout: float = 3.0
     """For each address that is tried."""

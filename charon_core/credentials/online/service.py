@@ -45,7 +45,7 @@ class RevocationOptions:
     """
 
     limits: FetchLimits = field(default_factory=FetchLimits)
-    total_timeout: float = 15.0
+    total_timeout: float = 8.0
     ocsp_nonce: bool = True
     refresh: float = 0.0
 

@@ -57,12 +57,28 @@ def test_workers_are_bounded() -> None:
     workers = Workers(at_once=2)
     for name in "abcde":
         assert workers.ask(name)
-    assert len(workers.jobs) == 2
-    workers.run()
-    assert workers.done == list("abcde")
-    workers.run()
+    for done in ("a", "ab", "abc", "abcd", "abcde"):
+        assert len(workers.jobs) == 2
+        workers.run()
+        assert workers.done == list(done)
+    while workers.jobs:
+        workers.run()
     assert workers.ask("f")
     assert len(workers.jobs) == 1
+
+
+def test_without_a_job_for_the_next_one_it_waits_for_the_next_who_asks() -> None:
+    workers = Workers(at_once=1)
+    for name in "abc":
+        assert workers.ask(name)
+    workers.accepts = False
+    workers.run()
+    assert workers.told == ["a"]
+    workers.accepts = True
+    assert workers.ask("d")
+    while workers.jobs:
+        workers.run()
+    assert workers.told == list("abcd")
 
 
 def test_too_many_are_turned_away() -> None:
@@ -70,7 +86,8 @@ def test_too_many_are_turned_away() -> None:
     assert all(workers.ask(str(number)) for number in range(MAX_WAITING))
     assert not workers.ask("one more")
     assert workers.ask("7"), "what waits already may have further waiters"
-    workers.run()
+    while workers.jobs:
+        workers.run()
     assert len(workers.done) == MAX_WAITING
     assert workers.ask("one more")
 
@@ -100,6 +117,7 @@ def test_work_that_raises_is_told_all_the_same() -> None:
 
     workers.desk.ask("x", "x", fail, lambda: workers.told.append("x"))
     workers.ask("a")
+    workers.run()
     workers.run()
     assert workers.told == ["x", "a"]
     assert workers.lines == ["asking servers about x failed: KeyError"]

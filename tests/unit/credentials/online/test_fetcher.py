@@ -33,7 +33,7 @@ class Server:
 
     def __call__(self, request: FetchRequest, deadline: float) -> bytes:
         self.requests.append(request)
-        assert deadline == self.now + 5
+        assert deadline == self.now + 4
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
