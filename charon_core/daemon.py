@@ -128,6 +128,7 @@ class Daemon:
             self._warn, self._make_online if settings.revocation.fetch else None
         )
         self.credentials.cache_lists(settings.revocation.cache_crls)
+        self.credentials.look_up_certificates(settings.revocation.hash_and_url)
         self.resolver = Resolver(self.processor.queue, self.scheduler.schedule)
         self.backends = BackendManager(self._warn, self.resolver.known)
         self.eap = EapRegistry()

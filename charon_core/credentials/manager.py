@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -47,7 +48,7 @@ class CredentialManager:
         self._report = report
         self._make_online = make_online
         self._online: RevocationService | None = None
-        self._caches_lists = False
+        self._caches_lists = self._looks_up = False
         self.fetchers: dict[str, SchemeFetcher] = {}
         """Who fetches by which scheme, beside the built-in ones."""
         self._lock = Lock()  # guards the replacement of the tuple, which readers use as it is
@@ -93,6 +94,24 @@ class CredentialManager:
     def cache_lists(self, on: bool) -> None:
         """Keep revocation lists that are fetched from now on on the disk, or not."""
         self._caches_lists = on
+
+    @property
+    def looks_up_certificates(self) -> bool:
+        """Whether certificates are fetched that peers send as a hash and a URL."""
+        return self._looks_up and self._make_online is not None
+
+    def look_up_certificates(self, on: bool) -> None:
+        """Follow the URLs of peers from now on, or not."""
+        self._looks_up = on
+
+    def published_at(self, certificate: Certificate) -> str:
+        """Return the URI at which a certificate of ours is published, empty if it is not."""
+        for source in (self.trust_anchors, self.certificates):
+            for issuer in source(certificate.issuer):
+                for uris in self.authority_uris(issuer):
+                    if uris.cert_base:
+                        return uris.cert_base + sha1(certificate.der).hexdigest()
+        return ""
 
     def add_fetcher(self, scheme: str, fetcher: SchemeFetcher) -> None:
         """Have URIs of a scheme (lower case, such as ``ldap``) fetched; see `SchemeFetcher`.

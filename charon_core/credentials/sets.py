@@ -115,10 +115,13 @@ class AuthorityUris:
     Attributes:
         crl: URIs of revocation lists.
         ocsp: URIs of OCSP responders.
+        cert_base: With the SHA-1 hash of a certificate behind, in hexadecimal digits, the URI of
+            that certificate; empty if they are not published.
     """
 
     crl: tuple[str, ...] = ()
     ocsp: tuple[str, ...] = ()
+    cert_base: str = ""
 
 
 class ConfiguredUris(Protocol):

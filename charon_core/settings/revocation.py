@@ -73,6 +73,11 @@ class RevocationSettings(Section):
         maximum=1800,
     )
     ocsp_nonce: bool = option(True, "Send a nonce in OCSP requests, against replays.")
+    hash_and_url: bool = option(
+        False,
+        "Fetch certificates that peers send as a hash and a URL. Anybody can have this host "
+        "connect to where it likes then, within the limits above, before it has proved who it is.",
+    )
     cache_crls: bool = option(
         False,
         "Keep CRLs that were fetched in paths.crl_cache, too, so that they outlive the daemon.",

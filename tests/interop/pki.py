@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -123,6 +124,11 @@ class Authority:
         pem = self._sign(builder)
         self.issued[identity] = x509.load_pem_x509_certificate(pem)
         return pem
+
+    def by_hash(self, digest: str) -> bytes:
+        """Return the certificate with this SHA-1 hash, DER; empty if there is none."""
+        ders = (certificate.public_bytes(Encoding.DER) for certificate in self.issued.values())
+        return next((der for der in ders if sha1(der).hexdigest() == digest), b"")
 
     def crl(self, *revoked: str) -> bytes:
         """Return a revocation list, DER, with the certificates of these names."""

@@ -1,4 +1,4 @@
-"""A web server of a CA in a namespace: revocation lists, OCSP, and a port where nobody answers."""
+"""A CA's web server in a namespace: lists, OCSP, certificates, a port where nobody answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ class Web:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 web.requests.append(f"GET {self.path}")
-                self._answer("application/pkix-crl", web.authority.crl(*web.listed))
+                if self.path.startswith("/certs/"):
+                    certificate = web.authority.by_hash(self.path.rpartition("/")[2])
+                    self._answer("application/pkix-cert", certificate)
+                else:
+                    self._answer("application/pkix-crl", web.authority.crl(*web.listed))
 
             def do_POST(self) -> None:
                 web.requests.append(f"POST {self.path}")

@@ -15,6 +15,7 @@ from charon_core.credentials.online.knowledge import (
     Source,
     Way,
 )
+from charon_core.credentials.online.lookup import CertificateLookup
 from charon_core.credentials.online.request import FetchError, FetchLimits, FetchRequest
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class RevocationService:
         desk: Runs what blocks.
         knowledge: What was learned.
         disk: Where lists are cached, or None.
+        certificates: Fetches certificates that peers refer to, by the same means.
     """
 
     def __init__(
@@ -96,6 +98,9 @@ class RevocationService:
         self.report = report
         self._uris = uris
         self._caches = caches
+        self.certificates = CertificateLookup(
+            fetcher, desk, clock=wall_clock, report=report, retry=options.limits.retry
+        )
 
     # -- what is known ------------------------------------------------------------------------
 

@@ -88,5 +88,9 @@ def _section(name: str, body: AddCa) -> Section:
     def given(*uris: str | None) -> tuple[str, ...]:
         return tuple(uri for uri in uris if uri)
 
-    uris = AuthorityUris(given(body.crluri, body.crluri2), given(body.ocspuri, body.ocspuri2))
+    uris = AuthorityUris(
+        given(body.crluri, body.crluri2),
+        given(body.ocspuri, body.ocspuri2),
+        body.certuribase or "",
+    )
     return Section(name, body.cacert or "", uris)
