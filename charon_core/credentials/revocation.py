@@ -40,7 +40,8 @@ def check(
 ) -> tuple[RevocationStatus, str]:
     """Look a certificate up in the lists of its issuer.
 
-    Lists count if the issuer's key has signed them; a revocation counts even in an old list.
+    Lists count if the issuer's key has signed them; a revocation counts even in a list that has
+    expired, unless a newer complete one, which has not, does not have it any more.
 
     Returns:
         The status, and for the log what it rests on.
@@ -65,7 +66,7 @@ def check(
                 due = format_time(crl.next_update)
                 status, detail = RevocationStatus.STALE, f"its revocation list was due at {due}"
         else:
-            status, detail = RevocationStatus.GOOD, ""
+            return RevocationStatus.GOOD, ""
     return status, detail
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
+
 from charon_core.plugin.ledger import Ledger
 from tests.unit.plugin.support import Registry
 
@@ -114,3 +116,16 @@ def test_all_else_is_the_registry_itself() -> None:
     assert watched.number == 8
     assert watched.register("a", object, rank=5) == 5
     assert repr(watched) == repr(registry)
+
+
+def test_fetchers_are_taken_back() -> None:
+    from charon_core.credentials.manager import CredentialManager
+
+    credentials, ledger = CredentialManager(), Ledger()
+    watched = ledger.watch(credentials)
+    watched.add_fetcher("ldap", lambda request, deadline: b"")
+    with pytest.raises(ValueError, match="already"):
+        credentials.add_fetcher("ldap", lambda request, deadline: b"")
+    assert list(credentials.fetchers) == ["ldap"]
+    assert list(ledger.undo()) == []
+    assert credentials.fetchers == {}

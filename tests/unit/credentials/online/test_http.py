@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from charon_core.credentials.online.request import (
     FetchLimits,
     FetchRequest,
 )
+from tests.unit.credentials import pki
 from tests.unit.credentials.online.server import Server, ok, serving
 
 if TYPE_CHECKING:
@@ -297,3 +300,46 @@ def test_uris_that_nobody_follows(uri: str) -> None:
     error = failure(uri)
     assert error.failure is Failure.FORBIDDEN
     assert "password" not in str(error)
+
+
+# -- https ------------------------------------------------------------------------------------
+
+
+def test_https_demands_a_certificate_that_the_system_trusts() -> None:
+    import ssl
+    import tempfile
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    own = pki.issue("CN=127.0.0.1", names=("ip:127.0.0.1",), not_before=0, not_after=4e9)
+    with tempfile.TemporaryDirectory() as folder:
+        key = own.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        file = Path(folder, "pem")
+        file.write_bytes(own.x509.public_bytes(Encoding.PEM) + key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            with suppress(OSError), context.wrap_socket(plain, server_side=True) as stream:
+                stream.sendall(ok(b"x"))
+            plain.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = listener.getsockname()[1]
+        assert failure(f"https://127.0.0.1:{port}/").failure is Failure.UNREACHABLE
+        thread.join(5)
+
+
+def test_a_silent_https_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        error = failure(f"https://127.0.0.1:{port}/", limits=QUICK)
+        assert error.failure is Failure.TIMEOUT

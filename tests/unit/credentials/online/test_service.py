@@ -162,6 +162,14 @@ def test_places_are_bounded() -> None:
     assert lab.servers.asked == list(many[:MAX_PLACES])
 
 
+@pytest.mark.parametrize("scheme", ["ldap", "ftp"])
+def test_schemes_that_nobody_has(scheme: str) -> None:
+    leaf = pki.issue("CN=leaf", ROOT, extensions=published((), (f"{scheme}://ca.test/cn=CA",)))
+    lab = Lab()
+    assert lab.ask(leaf)
+    assert f"'{scheme}:' is not supported; publish it by http" in lab.why(leaf)
+
+
 # -- what is not believed ---------------------------------------------------------------------
 
 OTHER = pki.authority("C=CH, CN=Other")
