@@ -8,7 +8,7 @@ import pytest
 
 from charon_core.config.der import encode
 from charon_core.config.peer import AuthClass
-from charon_core.credentials.online.request import Failure, FetchError
+from charon_core.credentials.online.request import Failure, FetchError, FetchRequest
 from charon_core.credentials.sets import AuthorityUris
 from charon_core.encoding.payloads import Certificate as CertificatePayload
 from charon_core.encoding.registry import CertEncoding
@@ -167,3 +167,14 @@ def test_a_bundle(judge: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(references, "payload", refer)
     scene.servers.answers["http://certs.test/bundle"] = data
     assert scene.run()
+
+
+def test_strangers_do_not_bring_servers_into_disrepute() -> None:
+    """What a peer refers to is fetched apart: it could name the OCSP responder of a CA."""
+    scene = Scene("sun")
+    assert not scene.run()
+    assert scene.servers.asked == [scene.uri]
+    online = scene.judge.credentials.online
+    scene.servers.answers[scene.uri] = b"data"
+    assert online.fetcher.fetch(FetchRequest(scene.uri)) == b"data"
+    assert online.desk is not online.certificates.desk

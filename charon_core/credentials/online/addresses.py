@@ -81,6 +81,8 @@ class NameLookup:
         submit: Callable[[Job], bool],
         resolve: Callable[[str], list[str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        at_once: int = MAX_LOOKUPS,
     ) -> None:
         """Prepare.
 
@@ -88,7 +90,9 @@ class NameLookup:
             submit: Queues a job.
             resolve: Returns the addresses of a name, or raises OSError; the system's resolver.
             clock: Monotonic seconds.
+            at_once: Names that may be looked up at the same time.
         """
+        self._at_once = at_once
         self._submit = submit
         self._resolve = resolve or system_addresses
         self._clock = clock
@@ -118,7 +122,7 @@ class NameLookup:
             known = self._under_way.get(host)
             if known is not None:
                 return known
-            if len(self._under_way) >= MAX_LOOKUPS:
+            if len(self._under_way) >= self._at_once:
                 raise FetchError(Failure.TIMEOUT, "too many names are being resolved already")
             new = self._under_way[host] = _LookUp()
         job = CallbackJob(f"look up {host}", lambda: self._run(host, new), Priority.LOW)

@@ -13,6 +13,7 @@ from charon_core.credentials.online.disk import DiskCache
 from charon_core.credentials.online.fetcher import Fetcher
 from charon_core.credentials.online.files import fetch_file
 from charon_core.credentials.online.http import HttpFetcher
+from charon_core.credentials.online.lookup import CertificateLookup
 from charon_core.credentials.online.request import AddressPolicy, FetchLimits
 from charon_core.credentials.online.service import RevocationOptions, RevocationService
 from charon_core.crypto.random import SystemRandom
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 PLACES_IN_TIME: Final = 2
 """How many places in a row may time out for one certificate."""
+
+MAX_STRANGERS: Final = 64
+"""References of peers that wait for their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ def assemble(
         retry=settings.retry,
     )
     http = HttpFetcher(limits, NameLookup(daemon.submit))
-    built_in: dict[str, SchemeFetcher] = {"http": http, "https": http, "file": fetch_file}
+    schemes: dict[str, SchemeFetcher] = {"http": http, "https": http, "file": fetch_file}
+    workers = min(settings.max_fetches, max(1, daemon.threads // 2))
     options = RevocationOptions(
         limits=limits,
         total_timeout=PLACES_IN_TIME * settings.timeout,
@@ -69,12 +74,27 @@ def assemble(
     )
     return RevocationService(
         options,
-        Fetcher(limits, ChainMap(built_in, credentials.fetchers)),
-        Desk(daemon.submit, min(settings.max_fetches, max(1, daemon.threads // 2)), daemon.report),
+        Fetcher(limits, ChainMap(schemes, credentials.fetchers)),
+        Desk(daemon.submit, workers, daemon.report),
         uris=credentials.authority_uris,
         wall_clock=time.time,
         random=SystemRandom(),
         report=daemon.report,
         disk=DiskCache(daemon.crl_cache, settings.max_size, daemon.report),
         caches=lambda: credentials.caches_lists,
+        certificates=_for_strangers(settings, limits, max(1, workers // 2), daemon),
+    )
+
+
+def _for_strangers(
+    settings: RevocationSettings, limits: FetchLimits, workers: int, daemon: Surroundings
+) -> CertificateLookup:
+    """Return what follows references of peers: apart from all that serves the others."""
+    http = HttpFetcher(limits, NameLookup(daemon.submit, at_once=workers))
+    return CertificateLookup(
+        Fetcher(limits, {"http": http, "https": http}),
+        Desk(daemon.submit, workers, daemon.report, waiting=MAX_STRANGERS),
+        clock=time.time,
+        report=daemon.report,
+        retry=settings.retry,
     )

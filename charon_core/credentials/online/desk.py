@@ -44,6 +44,8 @@ class Desk:
         submit: Callable[[Job], bool],
         at_once: int,
         report: Callable[[str], object] = lambda _text: None,
+        *,
+        waiting: int = MAX_WAITING,
     ) -> None:
         """Open.
 
@@ -51,10 +53,12 @@ class Desk:
             submit: Queues a job.
             at_once: Workers that may be occupied at the same time.
             report: Takes a line about work that raised.
+            waiting: Errands that may wait for their turn.
         """
         self._submit = submit
         self._at_once = at_once
         self._report = report
+        self._limit = waiting
         # Guards everything below.
         self._lock = threading.Lock()
         self._cases: dict[Hashable, _Case] = {}
@@ -82,7 +86,7 @@ class Desk:
                     return False
                 case.waiters.append(on_done)
                 return True
-            if len(self._waiting) >= MAX_WAITING:
+            if len(self._waiting) >= self._limit:
                 return False
             case = self._cases[key] = _Case(key, name, work)
             case.waiters.append(on_done)

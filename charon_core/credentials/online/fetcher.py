@@ -27,8 +27,11 @@ _BUILT_IN: Final = frozenset({"http", "https", "file"})
 _OF_THE_SERVER: Final = frozenset({Failure.UNREACHABLE, Failure.TIMEOUT, Failure.FORBIDDEN})
 """Failures that are the same whatever is posted."""
 
-_Key = tuple[str, bytes, bool]
+_Key = tuple[str, bytes | None, bool]
 """URI, what is posted, whether the URI is configured: then more is allowed."""
+
+_ANYTHING: Final = b""
+"""In the place of what is posted: the failure does not depend on that."""
 
 
 class _Flight:
@@ -91,7 +94,7 @@ class Fetcher:
         handler = self._handler(request)
         size = min(request.max_size or self._limits.max_size, self._limits.max_size)
         request = replace(request, max_size=size)
-        key = request.uri, request.body or b"", request.configured
+        key = request.uri, request.body, request.configured
         deadline = self._clock() + min(patience or self._limits.timeout, self._limits.timeout)
         with self._lock:
             self._refuse_hopeless(key)
@@ -181,4 +184,4 @@ class Fetcher:
 
 def _server_of(key: _Key) -> _Key:
     """Return the key of failures that do not depend on what is posted."""
-    return key[0], b"", key[2]
+    return key[0], _ANYTHING, key[2]

@@ -15,7 +15,6 @@ from charon_core.credentials.online.knowledge import (
     Source,
     Way,
 )
-from charon_core.credentials.online.lookup import CertificateLookup
 from charon_core.credentials.online.request import FetchError, FetchLimits, FetchRequest
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from charon_core.credentials.online.desk import Desk
     from charon_core.credentials.online.disk import DiskCache
     from charon_core.credentials.online.fetcher import Fetcher
+    from charon_core.credentials.online.lookup import CertificateLookup
     from charon_core.credentials.online.ocsp import OcspStatus
     from charon_core.credentials.sets import AuthorityUris
     from charon_core.crypto.random import RandomSource
@@ -59,7 +59,7 @@ class RevocationService:
         desk: Runs what blocks.
         knowledge: What was learned.
         disk: Where lists are cached, or None.
-        certificates: Fetches certificates that peers refer to, by the same means.
+        certificates: Fetches certificates that peers refer to.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class RevocationService:
         report: Callable[[str], object],
         disk: DiskCache | None = None,
         caches: Callable[[], bool] = lambda: True,
+        certificates: CertificateLookup,
     ) -> None:
         """Begin without knowledge.
 
@@ -87,6 +88,9 @@ class RevocationService:
             report: Takes lines for the log.
             disk: Where lists are cached.
             caches: Whether lists are cached there at present.
+            certificates: Fetches what peers refer to. With a fetcher and a desk of its own: who
+                has proved nothing must not keep others from theirs, nor bring servers into
+                disrepute.
         """
         self.options = options
         self.fetcher = fetcher
@@ -98,9 +102,7 @@ class RevocationService:
         self.report = report
         self._uris = uris
         self._caches = caches
-        self.certificates = CertificateLookup(
-            fetcher, desk, clock=wall_clock, report=report, retry=options.limits.retry
-        )
+        self.certificates = certificates
 
     # -- what is known ------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from charon_core.credentials.online.desk import Desk
 from charon_core.credentials.online.fetcher import Fetcher
+from charon_core.credentials.online.lookup import CertificateLookup
 from charon_core.credentials.online.request import (
     Failure,
     FetchError,
@@ -57,14 +58,22 @@ class Servers:
 
     def service(self, credentials: CredentialManager) -> RevocationService:
         limits = self.options.limits
+        schemes = {"http": self._fetch, "file": self._fetch}
         return RevocationService(
             self.options,
-            Fetcher(limits, {"http": self._fetch, "file": self._fetch}, self.clock),
+            Fetcher(limits, schemes, self.clock),
             Desk(self._submit, self.at_once, self.lines.append),
             uris=credentials.authority_uris,
             wall_clock=self.clock,
             random=Fixed(),
             report=self.lines.append,
+            certificates=CertificateLookup(
+                Fetcher(limits, schemes, self.clock),
+                Desk(self._submit, self.at_once, self.lines.append, waiting=8),
+                clock=self.clock,
+                report=self.lines.append,
+                retry=limits.retry,
+            ),
         )
 
     @property

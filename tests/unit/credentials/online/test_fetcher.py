@@ -94,6 +94,15 @@ def test_a_bad_answer_says_nothing_of_other_questions() -> None:
     assert "not asked again" in str(server.fails(body=b"one"))
 
 
+def test_a_page_that_is_missing_does_not_stop_posts() -> None:
+    server = Server()
+    server.answer = FetchError(Failure.BAD_ANSWER, "HTTP status 404")
+    server.fails()
+    server.answer = b"data"
+    assert server.fetch(body=b"x") == b"data"
+    assert "not asked again" in str(server.fails())
+
+
 def test_a_forbidden_uri_may_be_configured() -> None:
     server = Server()
     server.answer = FetchError(Failure.FORBIDDEN, "loopback")
