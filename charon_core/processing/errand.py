@@ -18,9 +18,9 @@ class Errand(Protocol):
         """Have the work begun; never waits for it.
 
         Args:
-            on_done: Called exactly once when it has come to its end, whatever that is, on any
-                thread, perhaps before this returns. It never blocks. The result is where whoever
-                needs it looks again.
+            on_done: Called once when it has come to its end, whatever that is, on any thread,
+                perhaps before this returns. It never blocks. The result is where whoever needs it
+                looks again. Where too many wait it may not be called: everybody has a deadline.
         """
         ...
 

@@ -17,7 +17,7 @@ MAX_WAITING: Final = 4096
 """Errands that wait for their turn; further ones are turned away."""
 
 MAX_WAITERS: Final = 1024
-"""Who waits for the end of one errand; further ones are turned away."""
+"""Who is told of the end of one errand; further ones look again when their time is over."""
 
 
 class _Case:
@@ -74,7 +74,7 @@ class Desk:
             key: Work of the same key is the same.
             name: How the log calls it.
             work: Blocks as long as it likes to; its result goes wherever it puts it.
-            on_done: Called when it has ended, however that is.
+            on_done: Called when it has ended, however that is; not if too many wait for it.
 
         Returns:
             False if it is turned away: nothing is done, and nobody is called.
@@ -82,9 +82,10 @@ class Desk:
         with self._lock:
             case = self._cases.get(key)
             if case is not None:
-                if len(case.waiters) >= MAX_WAITERS:
-                    return False
-                case.waiters.append(on_done)
+                # Not turned away: that would count as not to be had, and a peer whose revocation is
+                # about to be told could bring it about by many tries at once.
+                if len(case.waiters) < MAX_WAITERS:
+                    case.waiters.append(on_done)
                 return True
             if len(self._waiting) >= self._limit:
                 return False

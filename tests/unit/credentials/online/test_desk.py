@@ -94,8 +94,10 @@ def test_too_many_are_turned_away() -> None:
 
 def test_waiters_of_one_errand_are_bounded() -> None:
     workers = Workers()
-    assert all(workers.ask("a") for _ in range(MAX_WAITERS))
-    assert not workers.ask("a")
+    assert all(workers.ask("a") for _ in range(MAX_WAITERS + 5))
+    workers.run()
+    assert workers.done == ["a"]
+    assert len(workers.told) == MAX_WAITERS
 
 
 def test_no_worker_to_be_had() -> None:
