@@ -62,6 +62,7 @@ from charon_core.sa.parameters import IkeParameters
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from charon_core.credentials.online.service import RevocationService
     from charon_core.encoding.header import Header
     from charon_core.kernel.interface import NetBackend
     from charon_core.network.packet import Packet
@@ -70,6 +71,8 @@ if TYPE_CHECKING:
     from charon_core.settings import Overrides, Paths, Settings
 
 _NATT_PORT: Final = 4500
+_LIST_INTERVAL: Final = 60.0
+"""Seconds between two looks at which revocation lists expire soon."""
 
 
 class StartError(Exception):
@@ -122,7 +125,11 @@ class Daemon:
         self.scheduler = Scheduler(self.processor)
         self.sockets = self._open_sockets()
         self.kernel = self._choose_kernel(kernel_backends)
-        self.credentials = CredentialManager(self._warn)
+        self.credentials = CredentialManager(
+            self._warn, self._make_online if settings.revocation.fetch else None
+        )
+        self.credentials.cache_lists(settings.revocation.cache_crls)
+        self.credentials.look_up_certificates(settings.revocation.hash_and_url)
         self.resolver = Resolver(self.processor.queue, self.scheduler.schedule)
         self.backends = BackendManager(self._warn, self.resolver.known)
         self.eap = EapRegistry()
@@ -293,6 +300,7 @@ class Daemon:
             retransmit_jitter=ike.retransmit_jitter,
             retransmit_limit=ike.retransmit_limit,
             half_open_timeout=ike.half_open_timeout,
+            patience=self._settings.revocation.patience,
             keep_alive=ike.keep_alive,
             fragment_size=ike.fragment_size,
             init_restarts=ike.init_restarts,
@@ -313,6 +321,23 @@ class Daemon:
             init_limit_half_open=ike.init_limit_half_open,
             init_limit_job_load=ike.init_limit_job_load,
         )
+
+    def _make_online(self) -> RevocationService:
+        from charon_core.credentials.online.assembly import Surroundings, assemble
+
+        settings = self._settings
+        surroundings = Surroundings(
+            self.processor.queue, settings.charon.threads, self._paths.crl_cache, self._warn
+        )
+        return assemble(settings.revocation, self.credentials, surroundings)
+
+    def _refresh_lists(self) -> None:
+        """Have revocation lists fetched before they expire; comes again by itself."""
+        online = self.credentials.online_in_use
+        if online is not None:
+            online.refresh_lists()
+        job = CallbackJob("refresh revocation lists", self._refresh_lists, Priority.LOW)
+        self.scheduler.schedule(job, _LIST_INTERVAL)
 
     def _facade(self) -> Facade:
         return Facade(
@@ -352,6 +377,8 @@ class Daemon:
             raise StartError(ExitCode.NO_KERNEL_BACKEND, str(error)) from None
         self._stop.callback(self.kernel.stop)
         self.scheduler.start()
+        if self._settings.revocation.refresh:
+            self._refresh_lists()
         self.receiver.start(self.processor)
         watchdog = Watchdog(self.processor, self._report_busy, self._settings.watchdog.busy)
         if self._settings.watchdog.interval:

@@ -77,7 +77,7 @@ def charon_create(daemon: Daemon) -> None:
 
 @hookspec
 def charon_register_credentials(credentials: CredentialManager) -> None:
-    """Add credential sets: sources of keys, certificates, secrets and CRLs."""
+    """Add credential sets (keys, certificates, secrets, CRLs) and fetchers of URI schemes."""
 
 
 @hookspec

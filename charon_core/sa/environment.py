@@ -59,6 +59,8 @@ class TimerKind(KeyEnum):
     """Rekey a CHILD_SA again after a failure (its unique ID)."""
     CHILD_RETIRE = "end of a replaced CHILD_SA"
     """Take a replaced CHILD_SA down for good (its unique ID)."""
+    RESUME = "postponed message"
+    """Process the message that was put off (number of the postponement)."""
 
 
 class Cancellable(Protocol):

@@ -18,6 +18,7 @@ from charon_core.network.packet import Endpoint
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.handshake import Handshake
 from charon_core.sa.lifetimes import start_life
+from charon_core.sa.postponed import is_waiting
 from charon_core.sa.renewal import renew
 from charon_core.sa.state import ChildState, IkeState, Trait
 from charon_core.sa.task_manager import TaskManager
@@ -36,7 +37,7 @@ from charon_core.sa.tasks.task import WatchedTask
 from charon_core.sa.uniqueness import release
 from charon_core.sa.upkeep import DUE
 from charon_core.sa.virtual_addresses import VirtualAddresses, own_hosts
-from charon_core.sa.wire import NO_SPI
+from charon_core.sa.wire import NO_SPI, process_postponed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from charon_core.sa.environment import Cancellable, Environment
     from charon_core.sa.keying import IkeKeying
     from charon_core.sa.peers import Ends
+    from charon_core.sa.postponed import Postponed
 
 QUEUED_DELAY: Final = 0.5
 """Seconds that a new IKE_SA's queued tasks wait until the peer knows it, too."""
@@ -87,6 +89,7 @@ class IkeSa:
         "local_id",
         "next_keying",
         "peer_config",
+        "postponed",
         "proposal",
         "reassembler",
         "reauth_at",
@@ -149,6 +152,7 @@ class IkeSa:
         self.tasks = TaskManager(self)
         self._handshake: Handshake | None = Handshake()
         self.reassembler: Reassembler | None = None
+        self.postponed: Postponed | None = None
         self._timers: dict[tuple[TimerKind, int], Cancellable] = {}
         self.attempt = 1
         """Which of the tries is under way, counted from 1."""
@@ -278,6 +282,9 @@ class IkeSa:
         if self.state in {IkeState.REKEYED, IkeState.DELETING}:
             self.tasks.queue(IkeDelete(self, on_done))
             return
+        if self.is_initiator and is_waiting(self):
+            # The responder has answered, and takes it for established.
+            self.tell_authentication_failed()
         self.log(Group.IKE, Level.CONTROL, "destroying IKE_SA in state %s without notification",
                  self.state.value)  # fmt: skip
         self.set_state(IkeState.DESTROYING)
@@ -361,6 +368,8 @@ class IkeSa:
         """Take everything down without a word to the peer. Called once, by the manager."""
         release(self)
         self.set_state(IkeState.DESTROYING)
+        if self.postponed is not None:
+            self.postponed.end()
         self.tasks.flush()
         self.cancel_timers()
         for child in list(self.children):
@@ -485,6 +494,9 @@ class IkeSa:
             return
         if kind is TimerKind.RETRANSMIT:
             self.tasks.retransmit(argument)
+            return
+        if kind is TimerKind.RESUME:
+            process_postponed(self, argument)
             return
         self._timers.pop((kind, argument), None)
         DUE[kind](self, argument)

@@ -12,6 +12,7 @@ from charon_core.encoding.registry import ExchangeType
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.farewells import Farewells
 from charon_core.sa.ike_sa import IkeSa
+from charon_core.sa.postponed import is_waiting
 from charon_core.sa.snapshot import snapshot_of
 from charon_core.sa.state import IkeState
 from charon_core.sa.strangers import Strangers
@@ -234,7 +235,7 @@ class IkeSaManager:
             self.strangers.arrive(packet.source.host)
             return True
         ike = entry.ike
-        if entry.arrived - entry.begun >= MAX_WAITING:
+        if entry.arrived - entry.begun >= MAX_WAITING or is_waiting(ike):
             return False
         if ike.is_half_open and not goes_on(ike, header.exchange):
             return False

@@ -21,6 +21,9 @@ class IkeParameters:
     """Longest time-out between two retransmissions; 0 = no limit."""
     half_open_timeout: float = 30.0
     """A responder forgets an IKE_SA that has not been authenticated after this time."""
+    patience: float = 10.0
+    """A message waits so long at the most for what has to be asked of others; never longer than
+    half of `half_open_timeout`."""
     delete_timeout: float = 30.0
     """An unanswered delete of our own ends after this time at the latest."""
     keep_alive: float = 20.0

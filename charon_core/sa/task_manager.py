@@ -7,7 +7,7 @@ gets the same response again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
@@ -47,6 +47,9 @@ class _Request:
         self.datagrams = datagrams
         self.attempt = 0
         self.timer: Cancellable | None = None
+
+
+_Checkpoint = tuple[_Request | None, tuple[Task, ...], tuple[Task, ...], ExchangeType]
 
 
 class TaskManager:
@@ -303,6 +306,22 @@ class TaskManager:
     def last_answer(self) -> tuple[int, tuple[bytes, ...]]:
         """Return the hash of the request that was answered last, and what was sent."""
         return self._response_to, tuple(self._response)
+
+    # -- what is put off ----------------------------------------------------------------------
+
+    def checkpoint(self) -> object:
+        """Return what `roll_back` puts back."""
+        return self._request, tuple(self._active), tuple(self._passive), self.exchange
+
+    def roll_back(self, checkpoint: object) -> None:
+        """Be as before a message was processed that has to wait (`NotYet`).
+
+        A request of ours that the message answers is not sent again: the answer is there.
+        """
+        request, active, passive, exchange = cast("_Checkpoint", checkpoint)
+        self._request = request
+        self._active, self._passive = list(active), list(passive)
+        self.exchange = exchange
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -12,7 +12,9 @@ from charon_core.encoding.message import Message, open_message, seal_message
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import ExchangeType, NotifyType, PayloadType, name_of
 from charon_core.network.packet import Packet
+from charon_core.processing.errand import NotYet
 from charon_core.sa.path import follow_packet
+from charon_core.sa.postponed import Checkpoint, Kept, Postponed, is_waiting
 from charon_core.sa.reports import publish_message
 from charon_core.sa.state import Arrival, IkeState, Trait
 from charon_core.sa.tasks.ike_intermediate import cover
@@ -34,6 +36,8 @@ def process_packet(ike: IkeSa, packet: Packet, header: Header) -> None:
 
     Never raises for anything that a peer can send.
     """
+    if is_waiting(ike):
+        return
     arrival = ike.tasks.judge(header)
     if arrival is Arrival.REPEATED:
         ike.tasks.repeat_response(packet)
@@ -100,15 +104,46 @@ def _process(ike: IkeSa, message: Message, packet: Packet, header: Header) -> No
     elif message.exchange == ExchangeType.IKE_INTERMEDIATE:
         cover(ike, message, is_ours=False)
     follow_packet(ike, packet)
+    _hand_over(ike, Kept(message, packet, header))
+
+
+def process_postponed(ike: IkeSa, ticket: int | None = None) -> None:
+    """Take up the message that was put off, if it is still put off.
+
+    Args:
+        ike: The IKE_SA.
+        ticket: The number under which it was put off; None for whatever it is, and for good: it
+            is decided with what is there.
+    """
+    postponed = ike.postponed
+    if postponed is None or not postponed.is_waiting:
+        return
+    kept = postponed.take_for_good() if ticket is None else postponed.take(ticket)
+    if kept is not None:
+        _hand_over(ike, kept)
+
+
+def _hand_over(ike: IkeSa, kept: Kept) -> None:
+    """Have the tasks process a message, or put it off."""
+    message, packet, header = kept
+    before = Checkpoint(ike)
     try:
         if message.is_response:
             ike.tasks.process_response(message)
         else:
             ike.tasks.process_request(message, packet)
+    except NotYet as need:
+        before.restore()
+        if ike.postponed is None:
+            ike.postponed = Postponed()
+        ike.postponed.put_off(ike, need.errand, kept)
+        return
     except ParseError as error:
         # The payloads are well-formed, but what they hold cannot be (a reversed range, say).
         _refuse_malformed(ike, packet, header, error)
         ike.set_state(IkeState.DESTROYING)
+    if ike.postponed is not None:
+        ike.postponed.end()
 
 
 def _refuse_malformed(ike: IkeSa, packet: Packet, header: Header, error: ParseError) -> None:

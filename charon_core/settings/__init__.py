@@ -18,6 +18,7 @@ from charon_core.settings.overrides import Overrides
 from charon_core.settings.paths import Paths
 from charon_core.settings.protocol import IkeSettings, NetworkSettings
 from charon_core.settings.reader import load_settings, parse_settings, parse_table
+from charon_core.settings.revocation import RevocationSettings
 from charon_core.settings.table import PluginTable
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "PluginTable",
     "ProcessSettings",
     "ProcessorSettings",
+    "RevocationSettings",
     "Settings",
     "SettingsError",
     "SettingsProblem",

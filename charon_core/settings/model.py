@@ -11,6 +11,7 @@ from charon_core.settings.kernel import KernelSettings
 from charon_core.settings.log import LogSettings
 from charon_core.settings.option import Section, option, section
 from charon_core.settings.protocol import IkeSettings, NetworkSettings
+from charon_core.settings.revocation import RevocationSettings
 from charon_core.settings.table import PluginTable
 
 # The names of `charon_core.processing.job.Priority`; a test compares.
@@ -98,6 +99,11 @@ class PathSettings(Section):
     ipsec_d: str = option(
         "/etc/ipsec.d", "Folder of certificates and keys.", check=checks.absolute_path
     )
+    crl_cache: str = option(
+        "/etc/ipsec.d/crls",
+        "Folder that CRLs which were fetched are kept in (see revocation.cache_crls).",
+        check=checks.absolute_path,
+    )
     control_socket: str = option(
         "/var/run/charon.ctl", "Control socket of stroke.", check=checks.absolute_path
     )
@@ -147,6 +153,9 @@ class Settings(Section):
     kernel: KernelSettings = section(KernelSettings, "Who encrypts the traffic")
     attributes: AttributeSettings = section(
         AttributeSettings, "Virtual addresses, name servers and the like, from peers and for them"
+    )
+    revocation: RevocationSettings = section(
+        RevocationSettings, "What is asked of servers about certificates"
     )
     log: LogSettings = section(LogSettings, "Where log lines go")
     plugins: PluginSettings = section(PluginSettings, "What loads, and the plugins' own tables")

@@ -30,6 +30,7 @@ class Paths(NamedTuple):
         ipsec_conf: Connections, for stroke and starter.
         ipsec_secrets: Secrets and private keys.
         ipsec_d: The folder of certificates, keys, CRLs.
+        crl_cache: The folder of CRLs that were fetched.
         control_socket: stroke's socket.
         xml_socket: smp's socket.
         pid_file: Exists from when the daemon is ready until it stops.
@@ -41,6 +42,7 @@ class Paths(NamedTuple):
     ipsec_conf: Path
     ipsec_secrets: Path
     ipsec_d: Path
+    crl_cache: Path
     control_socket: Path
     xml_socket: Path
     pid_file: Path
@@ -66,6 +68,7 @@ class Paths(NamedTuple):
             ipsec_conf=below(root, configured.ipsec_conf),
             ipsec_secrets=below(root, configured.ipsec_secrets),
             ipsec_d=below(root, configured.ipsec_d),
+            crl_cache=below(root, configured.crl_cache),
             control_socket=below(root, configured.control_socket),
             xml_socket=below(root, configured.xml_socket),
             pid_file=below(root, configured.pid_file),

@@ -136,12 +136,15 @@ class Runtime:
         connections = ConnectionCommands(
             self.connections, self._surroundings, self.credentials.keep, report
         )
-        control = ControlCommands(daemon.controller, daemon.backends, report, self._timeout)
+        credentials = CredentialCommands(self.credentials, daemon.credentials, report)
+        control = ControlCommands(
+            daemon.controller, daemon.backends, report, self._timeout, credentials.purge
+        )
         maintenance = MaintenanceCommands(daemon, lambda: self._settings, report)
         return Service(
             [
                 connections.table(),
-                CredentialCommands(self.credentials, report).table(),
+                credentials.table(),
                 control.table(),
                 StatusCommands(daemon).table(),
                 maintenance.table(),

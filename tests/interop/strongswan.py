@@ -29,7 +29,7 @@ NEEDED = (
 
 #: kernel-libipsec is before kernel-netlink, so that ESP is done in user space: the kernel that
 #: the tests run on may have none. openssl is before the others since it is many times as fast.
-_PLUGINS = (
+PLUGINS = (
     "random nonce openssl aes sha1 sha2 md5 hmac kdf gcm ccm ctr xcbc cmac chapoly curve25519 gmp "
     "pem pkcs1 pkcs8 pubkey x509 constraints revocation kernel-libipsec kernel-netlink "
     "socket-default stroke vici updown counters"
@@ -71,7 +71,7 @@ class StrongSwan:
         self._program: Program | None = None
         self.log = Log(f"strongSwan at {host.role}", folder / "charon.log")
         self._settings = folder / "strongswan.conf"
-        plugins = f"{_PLUGINS} {more_plugins}"
+        plugins = f"{PLUGINS} {more_plugins}"
         self._settings.write_text(_SETTINGS.format(plugins=plugins, folder=folder, more=more))
         (folder / "ipsec.secrets").touch()
         for name in _FOLDERS.split():

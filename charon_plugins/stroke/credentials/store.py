@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from charon_core.credentials.sets import MemorySet
+from charon_core.credentials.sets import AuthorityUris, MemorySet
 from charon_plugins.stroke.credentials.folders import (
     ca_certificates,
     is_authority,
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 
 class Section(NamedTuple):
-    """A ca section: its name and the file of its certificate."""
+    """A ca section: its name, the file of its certificate, and what is published where."""
 
     name: str
     cacert: str
+    uris: AuthorityUris = AuthorityUris()
 
 
 class CredentialStore:
@@ -123,27 +124,30 @@ class CredentialStore:
         for crl in revocation_lists(self._folder / "crls", self._report):
             self._named.add_crl(crl)
 
-    def add_section(self, name: str, cacert: str | None) -> None:
-        """Trust the certificate of a ca section.
+    def add_section(self, section: Section) -> None:
+        """Trust the certificate of a ca section, and ask at its URIs about what it has issued.
 
         Args:
-            name: of the section; one of the same name is replaced.
-            cacert: file in ipsec.d/cacerts, or an absolute path.
+            section: One of the same name is replaced; `cacert` is a file in ipsec.d/cacerts, or
+                an absolute path.
         """
-        section = Section(name, cacert or "")
+        name = section.name
         certificates = self._section_certificates(section)
         if not certificates:
             self._report(f"ca '{name}' refused: it has no CA certificate")
             return
         with self._lock:
             self._sections[name] = section
+            self._authorities.drop_authority_uris(name)
             for certificate in certificates:
                 self._authorities.add_trust_anchor(certificate)
+                self._authorities.set_authority_uris(name, certificate, section.uris)
 
     def remove_section(self, name: str) -> bool:
         """Forget a ca section; False if there is none of that name."""
         with self._lock:
             known = self._sections.pop(name, None)
+            self._authorities.drop_authority_uris(name)
         if known is not None:
             # The same certificate may lie in the folder, or belong to another section.
             self.load_authorities()

@@ -33,6 +33,7 @@ class ControlCommands:
         backends: BackendManager,
         report: Callable[[str], None],
         timeout: Callable[[], float | None],
+        forget: Callable[[int], None],
     ) -> None:
         """Connect.
 
@@ -41,11 +42,13 @@ class ControlCommands:
             backends: all sources of connections, not only this plugin's.
             report: takes a line about what could not be done.
             timeout: how long 'up' and 'down' wait for the result; ``None`` for no limit.
+            forget: empties caches, given by the flags of PURGE.
         """
         self._controller = controller
         self._backends = backends
         self._report = report
         self._timeout = timeout
+        self._forget = forget
 
     def table(self) -> Mapping[MessageType, Command]:
         """The commands."""
@@ -194,9 +197,7 @@ class ControlCommands:
         if message.body.flags & PurgeFlag.IKE:
             for number in _childless(self._controller.list_ike_sas()):
                 self._terminate_ike(message, channel, number)
-        others = message.body.flags & ~PurgeFlag.IKE
-        if others:
-            self._report(f"purge: nothing is cached for the flags {others:#x}")
+        self._forget(message.body.flags)
 
     def _complain(self, message: Message, channel: Channel, text: str) -> None:
         self._report(text)

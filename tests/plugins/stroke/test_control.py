@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,7 @@ from charon_plugins.stroke.wire.bodies import (
     TerminateSrcip,
 )
 from charon_plugins.stroke.wire.message import Message
-from charon_plugins.stroke.wire.types import MessageType
+from charon_plugins.stroke.wire.types import MessageType, PurgeFlag
 from tests.plugins.stroke.fakes import World, child_sa, ike_sa, record
 
 if TYPE_CHECKING:
@@ -286,6 +287,22 @@ def test_purge_of_childless_ike_sas(world: World) -> None:
     ]
     reply = world.ask(Message(MessageType.PURGE, Purge(0x0F)))
     assert reply == "IKE_SA [1] closed successfully\n"
+
+
+def test_purge_of_caches(world: World) -> None:
+    flushed: list[dict[str, bool]] = []
+    world.credentials._online = SimpleNamespace(flush=lambda **what: flushed.append(what))
+    for flags in (PurgeFlag.OCSP, PurgeFlag.CRLS, PurgeFlag.CERTS, PurgeFlag(0x0F)):
+        assert world.ask(Message(MessageType.PURGE, Purge(int(flags)))) == ""
+    assert flushed == [
+        {"statuses": True, "lists": False},
+        {"statuses": False, "lists": True},
+        {"statuses": True, "lists": True},
+    ]
+
+
+def test_purge_before_anything_is_cached(world: World) -> None:
+    assert world.ask(Message(MessageType.PURGE, Purge(0x0F))) == ""
 
 
 @pytest.mark.parametrize(

@@ -663,6 +663,17 @@ class TestRevocation:
         old = pki.crl(SUB, (MOON.x509.serial_number,), next_update=NOW - 1)
         assert not verdict(credentials(ROOT, crls=[old]), MOON, SUB)
 
+    @pytest.mark.parametrize(("due", "good"), [(NOW + DAY, True), (NOW - 1, False)])
+    def test_a_newer_list_takes_a_revocation_back(self, due, good):
+        """A certificate that was on hold; the older list may lie in another credential set."""
+        old = pki.crl(SUB, (MOON.x509.serial_number,), this_update=NOW - 9 * DAY)
+        newer = pki.crl(SUB, number=2, next_update=due)
+        source = credentials(ROOT, crls=[old])
+        other = MemorySet("other")
+        other.add_crl(newer)
+        source.add(other)
+        assert bool(verdict(source, MOON, SUB)) is good
+
 
 class TestRelations:
     def test_good_signatures_are_verified_once(self, monkeypatch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
+
 from charon_core.attributes.manager import AttributeManager
 from charon_core.attributes.static import StaticAttributes
 from charon_core.plugin.ledger import Ledger
@@ -135,3 +137,16 @@ def test_providers_and_handlers_of_attributes_are_taken_back() -> None:
     assert list(attributes.attributes([], "carol")) == []
     assert list(attributes.requests("work")) == []
     assert asked == ["home"]
+
+
+def test_fetchers_are_taken_back() -> None:
+    from charon_core.credentials.manager import CredentialManager
+
+    credentials, ledger = CredentialManager(), Ledger()
+    watched = ledger.watch(credentials)
+    watched.add_fetcher("ldap", lambda request, deadline: b"")
+    with pytest.raises(ValueError, match="already"):
+        credentials.add_fetcher("ldap", lambda request, deadline: b"")
+    assert list(credentials.fetchers) == ["ldap"]
+    assert list(ledger.undo()) == []
+    assert credentials.fetchers == {}
