@@ -18,9 +18,6 @@ def is_supported(protocol: int, transform: Transform) -> bool:
         return transform.id in {EsnId.NO_ESN, EsnId.ESN}
     if transform.is_none:
         return True
-    if transform.type in ADDITIONAL_KE and protocol != ProtocolId.IKE:
-        # Whoever selects one promises to do it, and no exchange here can (RFC 9370 section 2.2.4).
-        return False
     algorithm = transform.id, transform.key_length
     if protocol != ProtocolId.IKE and transform.type in {ENCR, INTEG}:
         return algorithm in _derivable(transform.type)

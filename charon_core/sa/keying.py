@@ -79,7 +79,12 @@ class IkeKeying:
         return psk_auth(self._prf, secret, octets)
 
     def child_keys(
-        self, proposal: Proposal, nonce_i: bytes, nonce_r: bytes, shared: bytes | None
+        self,
+        proposal: Proposal,
+        nonce_i: bytes,
+        nonce_r: bytes,
+        shared: bytes | None,
+        additional: bytes = b"",
     ) -> ChildKeys:
         """Derive the keys of a CHILD_SA (RFC 7296 2.17).
 
@@ -88,10 +93,11 @@ class IkeKeying:
             nonce_i: The nonce of the initiator of the exchange that creates it.
             nonce_r: The nonce of that exchange's responder.
             shared: The result of its key exchange, None without one.
+            additional: The results of those that followed (RFC 9370 2.2.4).
         """
         encryption, integrity = _lengths(proposal)
         return derive_child_keys(
-            self._prf, self._sk_d, nonce_i, nonce_r, shared, encryption, integrity
+            self._prf, self._sk_d, nonce_i, nonce_r, shared, encryption, integrity, additional
         )
 
     def rekeyed(  # noqa: PLR0917 - the order of the RFC
@@ -103,6 +109,7 @@ class IkeKeying:
         initiator_spi: bytes,
         responder_spi: bytes,
         lengths: tuple[int, int],
+        additional: bytes,
     ) -> IkeKeys:
         """Derive the keys of a successor (RFC 7296 2.18); see `derive_rekeyed`."""
         return derive_rekeyed_ike_keys(
@@ -115,6 +122,7 @@ class IkeKeying:
             initiator_spi,
             responder_spi,
             *lengths,
+            additional,
         )
 
     def forget_authentication(self) -> None:
@@ -181,8 +189,11 @@ def derive_rekeyed(
     initiator_spi: bytes,
     responder_spi: bytes,
     is_initiator: bool,
+    additional: bytes = b"",
 ) -> tuple[IkeKeying, IkeKeys]:
     """Derive the keys of an IKE_SA that replaces another one (RFC 7296 2.18).
+
+    `additional` is what further key exchanges of the same exchange add (RFC 9370 2.2.4).
 
     Returns:
         The keying, and the keys as such for listeners that may see them.
@@ -192,7 +203,14 @@ def derive_rekeyed(
     """
     prf = _prf_of(proposal)
     keys = old.rekeyed(
-        prf, nonce_i, nonce_r, shared, initiator_spi, responder_spi, _lengths(proposal)
+        prf,
+        nonce_i,
+        nonce_r,
+        shared,
+        initiator_spi,
+        responder_spi,
+        _lengths(proposal),
+        additional,
     )
     return _keying(proposal, prf, keys, is_initiator=is_initiator), keys
 

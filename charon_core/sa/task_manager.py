@@ -31,6 +31,9 @@ _FIRST_INFORMATIVE_ATTEMPT = 1
 _WORKING: Final = frozenset({IkeState.ESTABLISHED, IkeState.REKEYED, IkeState.DELETING})
 """Where queued tasks may begin, one at a time."""
 
+_MAX_FOLLOW_UPS: Final = 4
+"""Exchanges of the peer that may wait for further key exchanges at the same time."""
+
 _MAX_STRANGER_REPEATS = 8
 """How often an IKE_SA_INIT response is sent again: its address may be a victim's, not the peer's.
 Initiators repeat a request five times or so."""
@@ -58,6 +61,7 @@ class TaskManager:
     __slots__ = (
         "_active",
         "_expected_id",
+        "_follow_ups",
         "_ike",
         "_passive",
         "_queued",
@@ -74,6 +78,7 @@ class TaskManager:
         self._queued: list[Task] = []
         self._active: list[Task] = []
         self._passive: list[Task] = []
+        self._follow_ups: dict[bytes, Task] = {}
         self._request: _Request | None = None
         self._request_id = 0
         self._expected_id = 0
@@ -307,6 +312,24 @@ class TaskManager:
         """Return the hash of the request that was answered last, and what was sent."""
         return self._response_to, tuple(self._response)
 
+    # -- additional key exchanges ---------------------------------------------------------------
+
+    def keep_follow_up(self, link: bytes, task: Task) -> None:
+        """Keep a task whose next request names a link (RFC 9370 2.2.4); the oldest gives way."""
+        self._follow_ups[link] = task
+        while len(self._follow_ups) > _MAX_FOLLOW_UPS:
+            self._follow_ups.pop(next(iter(self._follow_ups))).abort()
+
+    def take_follow_up(self, link: bytes) -> Task | None:
+        """Return the task that a link stands for, once."""
+        return self._follow_ups.pop(link, None)
+
+    def drop_follow_ups(self) -> None:
+        """Give up what waits for further requests."""
+        tasks, self._follow_ups = self._follow_ups, {}
+        for task in tasks.values():
+            task.abort()
+
     # -- what is put off ----------------------------------------------------------------------
 
     def checkpoint(self) -> object:
@@ -350,6 +373,7 @@ class TaskManager:
     def flush(self) -> None:
         """Abort all tasks: the IKE_SA ends."""
         self._cancel_request()
+        self.drop_follow_ups()
         passive, self._passive = self._passive, []
         for task in (*self.take_watches(), *passive):
             task.abort()

@@ -33,6 +33,7 @@ class ChildCreate(WatchedTask):
     """A CHILD_SA on its way: what is negotiated so far."""
 
     __slots__ = (
+        "_additional",
         "_child",
         "_local_ts",
         "_method",
@@ -51,6 +52,7 @@ class ChildCreate(WatchedTask):
         self._child: ChildSa | None = None
         self._method = 0
         self._shared: bytes | None = None
+        self._additional = b""
         self._nonce_i = b""
         self._nonce_r = b""
         self._local_ts: tuple[TrafficSelector, ...] = ()
@@ -92,7 +94,9 @@ class ChildCreate(WatchedTask):
         ike = self.ike
         if self._selected is None or ike.keying is None:
             raise RuntimeError(f"CHILD_SA {child} was not negotiated")
-        keys = ike.keying.child_keys(self._selected, self._nonce_i, self._nonce_r, self._shared)
+        keys = ike.keying.child_keys(
+            self._selected, self._nonce_i, self._nonce_r, self._shared, self._additional
+        )
         publish_child_keys(ike, child, self._selected, keys, we_initiated=self.we_initiate)
         try:
             child.install(

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
-from charon_core.config.proposal import Proposal, explain_mismatch, select
+from charon_core.config.proposal import (
+    Proposal,
+    additional_methods,
+    explain_mismatch,
+    select,
+)
 from charon_core.config.traffic_selector import narrow
 from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.key_exchange import generate
@@ -26,6 +31,7 @@ from charon_core.encoding.registry import (
     name_of,
 )
 from charon_core.kernel.interface import KernelError
+from charon_core.sa.follow_ups import FollowUpRequests
 from charon_core.sa.methods import demanded_method, preferred_method
 from charon_core.sa.selectors import are_within, from_wire, resolve, text_of, to_wire
 from charon_core.sa.state import IkeState
@@ -59,7 +65,7 @@ class ChildInitiate(ChildCreate):
     Rekeying does the same with what it puts into the methods from `_is_due` on.
     """
 
-    __slots__ = ("_config", "_is_correction", "_key_exchange")
+    __slots__ = ("_config", "_follow_ups", "_is_correction", "_key_exchange")
     we_initiate: ClassVar[bool] = True
 
     def __init__(
@@ -83,6 +89,7 @@ class ChildInitiate(ChildCreate):
         self._method = method
         self._is_correction = bool(method)
         self._key_exchange: OwnKeyExchange | None = None
+        self._follow_ups: FollowUpRequests | None = None
 
     def again(self) -> ChildInitiate:
         """Return a task that does the same from the start; whoever waits, waits for it."""
@@ -95,6 +102,9 @@ class ChildInitiate(ChildCreate):
         """Offer proposals and selectors."""
         ike = self.ike
         exchange = ike.tasks.exchange
+        if self._follow_ups is not None:
+            self._follow_ups.build(out)
+            return Outcome.MORE
         if exchange in BEFORE_AUTH or self._child is not None:
             return Outcome.MORE
         config = self._config
@@ -154,7 +164,23 @@ class ChildInitiate(ChildCreate):
         refusal = next((n for n in message.all(Notify) if n.is_error), None)
         if refusal is not None:
             return self._refused(refusal, child)
-        problem = self._take_answer(message, child, in_auth=in_auth)
+        if self._follow_ups is not None:
+            problem = self._follow_ups.process(message)
+        else:
+            problem = self._take_answer(message, child, in_auth=in_auth)
+            if not problem and not in_auth:
+                problem = self._plan_follow_ups(message)
+        follow_ups = self._follow_ups
+        if follow_ups is not None:
+            # The responder installs nothing before the last one.
+            if problem:
+                ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA built: %s", problem)
+                self._fail(child)
+                return Outcome.DONE
+            if not follow_ups.is_done:
+                ike.tasks.exchange = ExchangeType.IKE_FOLLOWUP_KE
+                return Outcome.MORE
+            self._additional = follow_ups.secret
         if problem:
             ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA built: %s", problem)
         elif self._put_up(child):
@@ -204,6 +230,14 @@ class ChildInitiate(ChildCreate):
             )
         self._fail(child)
         return Outcome.DONE
+
+    def _plan_follow_ups(self, message: Message) -> str:
+        """See whether further key exchanges are due; return what is wrong, or nothing."""
+        methods = additional_methods(self._selected) if self._selected is not None else ()
+        if not methods:
+            return ""
+        self._follow_ups = FollowUpRequests(methods)
+        return self._follow_ups.take_link(message)
 
     def _take_answer(self, message: Message, child: ChildSa, *, in_auth: bool) -> str:
         """Check and keep what the responder chose; return what is wrong with it, or nothing."""

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
-from charon_core.config.proposal import Proposal, explain_mismatch, select
+from charon_core.config.proposal import (
+    Proposal,
+    additional_methods,
+    explain_mismatch,
+    select,
+)
 from charon_core.config.traffic_selector import narrow
 from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.key_exchange import respond
@@ -20,8 +25,8 @@ from charon_core.encoding.payloads import (
 )
 from charon_core.encoding.registry import ExchangeType, NotifyType, TransformType
 from charon_core.kernel.interface import KernelError
+from charon_core.sa.follow_ups import FollowUpAnswers
 from charon_core.sa.selectors import from_wire, resolve, text_of, to_wire
-from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_create import (
     BEFORE_AUTH,
     NONCE_LENGTH,
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
 class ChildRespond(ChildCreate):
     """Finds the configuration that fits the peer's request, installs it, and answers."""
 
-    __slots__ = ("_offer", "_public", "_refusal", "_selected_number")
+    __slots__ = ("_follow_ups", "_offer", "_public", "_refusal", "_selected_number")
     we_initiate: ClassVar[bool] = False
 
     def __init__(self, ike: IkeSa) -> None:
@@ -54,9 +59,13 @@ class ChildRespond(ChildCreate):
         self._public = b""
         self._refusal: Notify | None = None
         self._selected_number = 1
+        self._follow_ups: FollowUpAnswers | None = None
 
     def process_request(self, message: Message) -> Outcome:
         """Keep the request; it is served when the peer is authenticated."""
+        if self._follow_ups is not None:
+            self._refusal = self._follow_ups.process(message)
+            return Outcome.MORE
         if self._offer is None and message.exchange not in BEFORE_AUTH:
             if message.exchange == ExchangeType.IKE_AUTH and (
                 message.first(SecurityAssociation) is None
@@ -69,15 +78,17 @@ class ChildRespond(ChildCreate):
         """Choose, install and answer; or say why not, which leaves the IKE_SA as it is."""
         ike = self.ike
         offer = self._offer
-        if offer is None or ike.state is not IkeState.ESTABLISHED:
+        if offer is None or not ike.state.is_up:
             return Outcome.MORE
+        if self._follow_ups is not None:
+            return self._follow_up(self._follow_ups, out)
         in_auth = offer.exchange == ExchangeType.IKE_AUTH
         if ike.virtual.refusal is not None:
             ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA without a virtual address for the peer")
             out.append(Notify.of(ike.virtual.refusal))
             return Outcome.DONE
         child = self._choose(offer, in_auth=in_auth)
-        if child is None or not self._put_up(child) or self._selected is None:
+        if child is None or not self._begin(child, in_auth=in_auth) or self._selected is None:
             out.append(self._refusal or Notify.of(NotifyType.NO_PROPOSAL_CHOSEN))
             if in_auth:
                 ike.log(Group.IKE, Level.CONTROL, "failed to establish CHILD_SA, keeping IKE_SA")
@@ -93,6 +104,46 @@ class ChildRespond(ChildCreate):
         out.append(TrafficSelectorsInitiator(selectors=to_wire(self._remote_ts)))
         out.append(TrafficSelectorsResponder(selectors=to_wire(self._local_ts)))
         add_notifies(out)
+        self._announce_follow_ups(out)
+        return Outcome.DONE
+
+    def _announce_follow_ups(self, out: Outgoing) -> None:
+        """Say that further key exchanges are due, if so, and wait for them."""
+        if self._follow_ups is not None:
+            self._follow_ups.announce(out)
+            self.ike.tasks.keep_follow_up(self._follow_ups.link, self)
+
+    def _begin(self, child: ChildSa, *, in_auth: bool) -> bool:
+        """Put the CHILD_SA up, or if further key exchanges are due, reserve its SPI."""
+        methods = additional_methods(self._selected) if self._selected is not None else ()
+        if in_auth or not methods:
+            return self._put_up(child)
+        self._child = child
+        if not self._reserve(child):
+            self._child = None
+            return False
+        self._follow_ups = FollowUpAnswers(methods, self.ike.env.random)
+        return True
+
+    def _follow_up(self, follow_ups: FollowUpAnswers, out: Outgoing) -> Outcome:
+        """Answer a further key exchange; the last one puts the CHILD_SA up."""
+        child = self._child
+        if child is not None and self._refusal is None:
+            answer: Outgoing = []
+            follow_ups.build(answer)
+            if not follow_ups.is_done:
+                self.ike.tasks.keep_follow_up(follow_ups.link, self)
+                out += answer
+                return Outcome.DONE
+            self._additional = follow_ups.secret
+            # What has become of the IKE_SA and of a CHILD_SA that is replaced, meanwhile.
+            if self._is_allowed() and self._has_room() and self._put_up(child):
+                out += answer
+                return Outcome.DONE
+        if child is not None:
+            child.destroy()
+            self._child = None
+        out.append(self._refusal or Notify.of(NotifyType.NO_ADDITIONAL_SAS))
         return Outcome.DONE
 
     def _put_up(self, child: ChildSa) -> bool:
@@ -104,17 +155,21 @@ class ChildRespond(ChildCreate):
 
     def _take_into_kernel(self, child: ChildSa, *, inbound_only: bool = False) -> bool:
         self._child = child
-        try:
-            child.allocate_spi()
-        except KernelError as error:
-            self.ike.log(Group.IKE, Level.CONTROL, "unable to create CHILD_SA: %s", error)
-            is_installed = False
-        else:
-            is_installed = self._install(child, inbound_only=inbound_only)
+        is_installed = self._reserve(child) and self._install(child, inbound_only=inbound_only)
         self._child = None
         if not is_installed:
             self._refuse(NotifyType.NO_ADDITIONAL_SAS)
         return is_installed
+
+    def _reserve(self, child: ChildSa) -> bool:
+        """Have an SPI for the CHILD_SA, or leave a refusal."""
+        try:
+            child.allocate_spi()
+        except KernelError as error:
+            self.ike.log(Group.IKE, Level.CONTROL, "unable to create CHILD_SA: %s", error)
+            self._refuse(NotifyType.NO_ADDITIONAL_SAS)
+            return False
+        return True
 
     def _choose(self, offer: Message, *, in_auth: bool) -> ChildSa | None:
         """Find configuration, selectors, proposal and keys, or leave a refusal."""

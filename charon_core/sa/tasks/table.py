@@ -67,6 +67,12 @@ def _while_rekeying(ike: IkeSa, message: Message) -> list[Task]:
     return tasks if type(tasks[0]) is IkeRekeyRespond else [Refuse(ike)]
 
 
+def _follow_up(ike: IkeSa, message: Message) -> list[Task]:
+    notify = message.notify(NotifyType.ADDITIONAL_KEY_EXCHANGE)
+    task = ike.tasks.take_follow_up(notify.data) if notify is not None else None
+    return [task or Refuse(ike, NotifyType.STATE_NOT_FOUND)]
+
+
 def _refuse(ike: IkeSa, _message: Message) -> list[Task]:
     return [Refuse(ike)]
 
@@ -75,7 +81,11 @@ RESPONDER: Final[dict[tuple[IkeState, int], Callable[[IkeSa, Message], list[Task
     (IkeState.CREATED, ExchangeType.IKE_SA_INIT): _setup,
     (IkeState.ESTABLISHED, ExchangeType.CREATE_CHILD_SA): _create_child,
     (IkeState.ESTABLISHED, ExchangeType.INFORMATIONAL): _informational,
+    (IkeState.ESTABLISHED, ExchangeType.IKE_FOLLOWUP_KE): _follow_up,
     (IkeState.REKEYING, ExchangeType.CREATE_CHILD_SA): _while_rekeying,
+    (IkeState.REKEYING, ExchangeType.IKE_FOLLOWUP_KE): _follow_up,
+    (IkeState.REKEYED, ExchangeType.IKE_FOLLOWUP_KE): _refuse,
+    (IkeState.DELETING, ExchangeType.IKE_FOLLOWUP_KE): _refuse,
     (IkeState.REKEYING, ExchangeType.INFORMATIONAL): _informational,
     (IkeState.REKEYED, ExchangeType.CREATE_CHILD_SA): _refuse,
     (IkeState.REKEYED, ExchangeType.INFORMATIONAL): _informational,
