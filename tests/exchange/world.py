@@ -29,7 +29,8 @@ from charon_core.credentials.manager import CredentialManager
 from charon_core.credentials.sets import MemorySet, SecretKind, SharedSecret
 from charon_core.crypto.secret import Secret
 from charon_core.eap.registry import EapRegistry
-from charon_core.encoding.header import Header
+from charon_core.encoding.errors import ParseError
+from charon_core.encoding.header import MAJOR_VERSION, Header
 from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import PolicyDirection
 from charon_core.kernel.manager import KernelInterface
@@ -224,7 +225,11 @@ class Host:
 
     def receive(self, packet: Packet) -> None:
         """Take a datagram, as the receiver and a worker would."""
-        if self.manager.admit(packet, Header.parse(packet.data)):
+        try:
+            header = Header.parse(packet.data)
+        except ParseError:
+            return
+        if header.version[0] == MAJOR_VERSION and self.manager.admit(packet, header):
             self.work_off(packet)
 
     def work_off(self, packet: Packet) -> None:
