@@ -126,9 +126,21 @@ class IkeRekey(WatchedTask):
         with self._borrow_rival() as rival:
             if rival is None:
                 return False
+            self._rival = None
             take_over(rival, self.ike)
             rival.tasks.initiate()
             return True
+
+    def abort(self) -> None:
+        """The IKE_SA ends before it was settled who replaces it: what the peer asked for ends, too.
+
+        Nobody would ever use it, or delete it.
+        """
+        with self._borrow_rival() as rival:
+            self._rival = None
+            if rival is not None:
+                rival.set_state(IkeState.DESTROYING)
+        super().abort()
 
     def build_request(self, out: Outgoing) -> Outcome:
         """Offer our proposals with a new SPI; or begin a further key exchange."""
