@@ -510,4 +510,7 @@ class IkeSa:
     def alert(self, kind: AlertKind, text: str, **details: str) -> None:
         """Tell operators about something that they should act on: in the log, and as an event."""
         self.log(Group.IKE, Level.CONTROL, "%s", text)
+        details.setdefault("peer", self.remote.host)
+        if self.remote_id is not None:
+            details.setdefault("identity", str(self.remote_id))
         self.env.bus.alert(kind, text, sa=self.ref, **details)

@@ -120,6 +120,11 @@ class PathSettings(Section):
         "Held by the daemon against a second one.",
         check=checks.absolute_path,
     )
+    verdicts: str = option(
+        "/var/run/charon.verdicts",
+        "What went wrong last, by peer, for `charon explain`.",
+        check=checks.absolute_path,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

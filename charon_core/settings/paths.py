@@ -35,6 +35,7 @@ class Paths(NamedTuple):
         xml_socket: smp's socket.
         pid_file: Exists from when the daemon is ready until it stops.
         lock_file: Locked as long as the daemon runs.
+        verdicts: What went wrong last, by peer.
     """
 
     root: Path | None
@@ -47,6 +48,7 @@ class Paths(NamedTuple):
     xml_socket: Path
     pid_file: Path
     lock_file: Path
+    verdicts: Path
 
     @classmethod
     def make(
@@ -73,6 +75,7 @@ class Paths(NamedTuple):
             xml_socket=below(root, configured.xml_socket),
             pid_file=below(root, configured.pid_file),
             lock_file=below(root, configured.lock_file),
+            verdicts=below(root, configured.verdicts),
         )
 
     def below_root(self, path: str | Path) -> Path:
