@@ -34,6 +34,7 @@ from charon_core.exit_codes import ExitCode
 from charon_core.kernel.backends import BackendRegistry
 from charon_core.kernel.interface import BackendContext, KernelError, KernelUnavailable
 from charon_core.kernel.manager import KernelInterface
+from charon_core.lasting_secret import lasting_secret
 from charon_core.network.receiver import Receiver, ReceiverLimits
 from charon_core.network.sender import Sender
 from charon_core.network.socket import IkeSockets, NetworkError, SocketConfig
@@ -53,6 +54,7 @@ from charon_core.processing.job import CallbackJob, Job, Priority
 from charon_core.processing.processor import Processor
 from charon_core.processing.scheduler import Scheduler
 from charon_core.processing.watchdog import Watchdog
+from charon_core.sa.crash_detection import SECRET_LENGTH, CrashTokens
 from charon_core.sa.environment import Environment, TimerKind
 from charon_core.sa.jobs import ProcessMessage, TimerDue
 from charon_core.sa.kernel_events import KernelEventHandler
@@ -286,10 +288,23 @@ class Daemon:
             forget=lambda number: self.processor.queue(Oblivion(self.manager, ike=number)),
             remote_endpoint=paths.find_known,
             child_ids=itertools.count(1),
+            crash_tokens=self._crash_tokens() if ike.crash_detection else None,
         )
         return IkeSaManager(
             env, spi_bits=ike.spi_bits, spi_value=ike.spi_value, limit=ike.ikesa_limit
         )
+
+    def _crash_tokens(self) -> CrashTokens | None:
+        try:
+            return CrashTokens(lasting_secret(self._paths.crash_secret, SECRET_LENGTH))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self._say(
+                Level.CONTROL,
+                "no quick crash detection: %s: %s; set paths.crash_secret, or ike.crash_detection "
+                "to false", self._paths.crash_secret, reason,
+            )  # fmt: skip
+            return None
 
     def _parameters(self) -> IkeParameters:
         ike, attributes = self._settings.ike, self._settings.attributes

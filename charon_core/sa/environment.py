@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from charon_core.eap.registry import EapRegistry
     from charon_core.kernel.manager import KernelInterface
     from charon_core.network.packet import Endpoint, Packet
+    from charon_core.sa.crash_detection import CrashTokens
     from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.parameters import IkeParameters
     from charon_core.sa.renewal import Renewal
@@ -115,6 +116,8 @@ class Environment:
     """Where a connection's peer is, as far as it is known; never blocks on a lookup."""
     child_ids: Iterator[int]
     """Numbers for CHILD_SAs; counting up is atomic (itertools.count)."""
+    crash_tokens: CrashTokens | None = None
+    """For quick crash detection; None: it is off."""
     peers: PeerIndex = field(default_factory=PeerIndex)
     """Which peers have IKE_SAs."""
     noise: RateLimit = field(default_factory=lambda: RateLimit(NOISE_LINES, NOISE_BURST))

@@ -27,6 +27,7 @@ from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.child_rekey import ChildRekey
 from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tasks.ike_config import ConfigExchange
+from charon_core.sa.tasks.ike_crash import CrashTokenExchange
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
@@ -54,12 +55,23 @@ if TYPE_CHECKING:
     from charon_core.sa.keying import IkeKeying
     from charon_core.sa.peers import Ends
     from charon_core.sa.postponed import Postponed
+    from charon_core.sa.tasks.task import Task
 
 QUEUED_DELAY: Final = 0.5
 """Seconds that a new IKE_SA's queued tasks wait until the peer knows it, too."""
 
 MAX_LINGERING: Final = 64
 """CHILD_SAs that may receive after they were replaced; the oldest give way."""
+
+_SETUP: Final[tuple[type[Task], ...]] = (
+    IkeInit,
+    IkeNatd,
+    IkeIntermediate,
+    IkeAuth,
+    ConfigExchange,
+    CrashTokenExchange,
+)
+"""The tasks of every IKE_SA that we initiate; a CHILD_SA comes beside them."""
 
 _HALF_OPEN: Final = frozenset({IkeState.CREATED, IkeState.CONNECTING})
 
@@ -89,6 +101,7 @@ class IkeSa:
         "local_id",
         "next_keying",
         "peer_config",
+        "peer_token",
         "postponed",
         "proposal",
         "reassembler",
@@ -130,6 +143,8 @@ class IkeSa:
         self.local_id: Identification | None = None
         self.remote_id: Identification | None = None
         self.keying: IkeKeying | None = None
+        self.peer_token = b""
+        """By which the peer can prove that it has lost this IKE_SA (RFC 6290)."""
         self.next_keying: IkeKeying | None = None
         """What takes the place of `keying` once the message at work is sent."""
         self.proposal: Proposal | None = None
@@ -255,7 +270,7 @@ class IkeSa:
 
     def _queue_setup(self) -> None:
         self.traits |= Trait.WE_BEGAN
-        for task in (IkeInit, IkeNatd, IkeIntermediate, IkeAuth, ConfigExchange):
+        for task in _SETUP:
             self.tasks.queue(task(self))
 
     def initiate_child(

@@ -229,8 +229,11 @@ class IkeSaManager:
         entry = self._by_spi.get(spi)
         if entry is None:
             if not _begins(header, spi):
-                for answer in self._farewells.answer(spi, packet, self._env.clock()):
+                answers = self._farewells.answer(spi, packet, self._env.clock())
+                for answer in answers:
                     self._env.send(answer)
+                if not answers:
+                    self._tell_lost(packet, header)
                 return False
             self.strangers.arrive(packet.source.host)
             return True
@@ -241,6 +244,13 @@ class IkeSaManager:
             return False
         entry.arrived += 1
         return True
+
+    def _tell_lost(self, packet: Packet, header: Header) -> None:
+        """Prove to a peer that we know nothing of its IKE_SA, if it once was ours (RFC 6290)."""
+        tokens = self._env.crash_tokens
+        answer = tokens.answer(packet, header) if tokens is not None else None
+        if answer is not None:
+            self._env.send(answer)
 
     def dismiss(self, packet: Packet, header: Header) -> None:
         """Take back what `admit` has counted: no worker takes the datagram."""

@@ -13,11 +13,13 @@ from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import ExchangeType, NotifyType, PayloadType, name_of
 from charon_core.network.packet import Packet
 from charon_core.processing.errand import NotYet
+from charon_core.sa.crash_detection import has_crashed
 from charon_core.sa.path import follow_packet
 from charon_core.sa.postponed import Checkpoint, Kept, Postponed, is_waiting
 from charon_core.sa.reports import publish_message
 from charon_core.sa.state import Arrival, IkeState, Trait
 from charon_core.sa.tasks.ike_intermediate import cover
+from charon_core.sa.tries import restart
 
 if TYPE_CHECKING:
     from charon_core.encoding.header import Header
@@ -37,6 +39,10 @@ def process_packet(ike: IkeSa, packet: Packet, header: Header) -> None:
     Never raises for anything that a peer can send.
     """
     if is_waiting(ike):
+        return
+    if has_crashed(ike, packet, header):
+        restart(ike)
+        ike.set_state(IkeState.DESTROYING)
         return
     arrival = ike.tasks.judge(header)
     if arrival is Arrival.REPEATED:

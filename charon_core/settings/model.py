@@ -120,6 +120,11 @@ class PathSettings(Section):
         "Held by the daemon against a second one.",
         check=checks.absolute_path,
     )
+    crash_secret: str = option(
+        "/var/lib/charon/crash.secret",
+        "The secret that outlives the daemon, for ike.crash_detection.",
+        check=checks.absolute_path,
+    )
     verdicts: str = option(
         "/var/run/charon.verdicts",
         "What went wrong last, by peer, for `charon explain`.",

@@ -35,6 +35,7 @@ class Paths(NamedTuple):
         xml_socket: smp's socket.
         pid_file: Exists from when the daemon is ready until it stops.
         lock_file: Locked as long as the daemon runs.
+        crash_secret: What quick crash detection makes tokens from.
         verdicts: What went wrong last, by peer.
     """
 
@@ -48,6 +49,7 @@ class Paths(NamedTuple):
     xml_socket: Path
     pid_file: Path
     lock_file: Path
+    crash_secret: Path
     verdicts: Path
 
     @classmethod
@@ -75,6 +77,7 @@ class Paths(NamedTuple):
             xml_socket=below(root, configured.xml_socket),
             pid_file=below(root, configured.pid_file),
             lock_file=below(root, configured.lock_file),
+            crash_secret=below(root, configured.crash_secret),
             verdicts=below(root, configured.verdicts),
         )
 

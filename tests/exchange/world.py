@@ -37,6 +37,7 @@ from charon_core.kernel.manager import KernelInterface
 from charon_core.kernel.null import NullBackend
 from charon_core.kernel.static_net import StaticNet
 from charon_core.network.packet import Endpoint, Packet
+from charon_core.sa.crash_detection import CrashTokens
 from charon_core.sa.environment import Environment, TimerKind
 from charon_core.sa.jobs import ProcessMessage, TimerDue
 from charon_core.sa.kernel_events import KernelEventHandler
@@ -183,6 +184,7 @@ class Host:
             forget=lambda number: self.soon(Oblivion(self.manager, ike=number)),
             remote_endpoint=lambda config: Endpoint(config.remote[0], config.remote_port),
             child_ids=itertools.count(1),
+            crash_tokens=CrashTokens(self.random.bytes(32)) if world.detects_crashes else None,
         )
         self.manager = IkeSaManager(self.env)
         self.kernel.add_listener(KernelEventHandler(self.manager, self.bus, self._submit))
@@ -346,8 +348,14 @@ class World:
     """The network between two hosts, moon and sun, and the time."""
 
     def __init__(
-        self, *, parameters: IkeParameters | None = None, ipv6: bool = False, seed: int = 1
+        self,
+        *,
+        parameters: IkeParameters | None = None,
+        ipv6: bool = False,
+        seed: int = 1,
+        detects_crashes: bool = False,
     ) -> None:
+        self.detects_crashes = detects_crashes
         self.now = 1000.0
         self.numbers = itertools.count()
         self.in_flight: list[Packet] = []

@@ -30,6 +30,7 @@ from charon_core.encoding.registry import (
     TransformType,
     name_of,
 )
+from charon_core.sa.crash_detection import add_token, token_of
 from charon_core.sa.follow_ups import FollowUpAnswers, FollowUpRequests
 from charon_core.sa.lifetimes import try_rekeying_again
 from charon_core.sa.methods import demanded_method, preferred_method
@@ -37,6 +38,7 @@ from charon_core.sa.state import IkeState
 from charon_core.sa.succession import Agreement, await_delete, make_successor, take_over
 from charon_core.sa.tasks.child_create import NONCE_LENGTH, ChildCreate
 from charon_core.sa.tasks.child_delete import ChildDelete
+from charon_core.sa.tasks.ike_crash import CrashTokenUpdate
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task, WatchedTask
 from charon_core.sa.wire import NO_SPI
@@ -71,6 +73,7 @@ class IkeRekey(WatchedTask):
         "_nonce",
         "_rival",
         "_spi",
+        "_token",
     )
     name: ClassVar[str] = "IKE_REKEY"
 
@@ -97,6 +100,7 @@ class IkeRekey(WatchedTask):
         self._rival: _Rival | None = None
         self._agreed: Agreement | None = None
         self._follow_ups: FollowUpRequests | None = None
+        self._token = b""
 
     @property
     def _proposals(self) -> tuple[Proposal, ...]:
@@ -186,6 +190,9 @@ class IkeRekey(WatchedTask):
         if new is None:
             self._failed()
             return Outcome.DONE
+        if ike.peer_token:
+            new.peer_token = self._token
+            new.tasks.queue(CrashTokenUpdate(new))
         self._settle(new, agreed)
         return Outcome.DONE
 
@@ -196,6 +203,7 @@ class IkeRekey(WatchedTask):
             if isinstance(agreed, str):
                 return agreed
             self._agreed = agreed
+            self._token = token_of(message)
             methods = additional_methods(agreed.proposal)
             if not methods:
                 return agreed
@@ -353,6 +361,8 @@ class IkeRekeyRespond(Task):
         out.append(Nonce(data=agreed.nonce_r))
         method = agreed.proposal.first(TransformType.KE)
         out.append(KeyExchange(method=method.id if method is not None else 0, data=self._public))
+        if self.ike.peer_token:
+            add_token(self.ike, out, (agreed.peer_spi, agreed.own_spi))
         methods = additional_methods(agreed.proposal)
         if methods:
             self._follow_ups = FollowUpAnswers(methods, self.ike.env.random)

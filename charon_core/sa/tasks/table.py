@@ -13,6 +13,7 @@ from charon_core.sa.tasks.child_rekey import ChildRekey, ChildRekeyRespond
 from charon_core.sa.tasks.child_respond import ChildRespond
 from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tasks.ike_config import ConfigExchange, ConfigServe
+from charon_core.sa.tasks.ike_crash import CrashTokenExchange, CrashTokenUpdate
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
@@ -31,7 +32,15 @@ if TYPE_CHECKING:
 
 
 def _setup(ike: IkeSa, _message: Message) -> list[Task]:
-    kinds = (IkeInit, IkeNatd, IkeIntermediate, IkeAuth, ConfigExchange, ChildRespond)
+    kinds = (
+        IkeInit,
+        IkeNatd,
+        IkeIntermediate,
+        IkeAuth,
+        ConfigExchange,
+        CrashTokenExchange,
+        ChildRespond,
+    )
     return [kind(ike) for kind in kinds]
 
 
@@ -56,6 +65,8 @@ def _informational(ike: IkeSa, message: Message) -> list[Task]:
         return [ChildDelete(ike)]
     if message.notify(NotifyType.AUTH_LIFETIME) is not None:
         return [IkeAuthLifetime(ike)]
+    if message.notify(NotifyType.QUICK_CRASH_DETECTION) is not None:
+        return [CrashTokenUpdate(ike)]
     if message.first(Configuration) is not None:
         return [ConfigServe(ike)]
     return [Liveness(ike)]
@@ -116,6 +127,7 @@ SETUP_ORDER: Final[tuple[type[Task], ...]] = (
     IkeIntermediate,
     IkeAuth,
     ConfigExchange,
+    CrashTokenExchange,
     ChildInitiate,
 )
 """The tasks that set an IKE_SA up, in the order in which they act on each message."""
@@ -128,6 +140,7 @@ ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
     (IkeDelete, ExchangeType.INFORMATIONAL),
     (IkeRekey, ExchangeType.CREATE_CHILD_SA),
     (IkeReauth, ExchangeType.INFORMATIONAL),
+    (CrashTokenUpdate, ExchangeType.INFORMATIONAL),
     (Liveness, ExchangeType.INFORMATIONAL),
 )
 """Which queued task goes first once the IKE_SA is established, and in which exchange."""
