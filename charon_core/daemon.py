@@ -131,7 +131,9 @@ class Daemon:
         self.sender = Sender(self.sockets, self.bus, settings.network.send_backlog)
         self.manager = self._make_manager(paths)
         self.kernel.add_listener(KernelEventHandler(self.manager, self.bus, self.processor.queue))
-        self.controller = Controller(self.manager, self.bus, paths, self.processor.queue)
+        self.controller = Controller(
+            self.manager, self.bus, paths, self.processor.queue, self.scheduler.schedule
+        )
         self.receiver = Receiver(
             self.sockets,
             self.sender,

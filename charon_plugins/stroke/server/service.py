@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from charon_plugins.stroke.server.channel import Channel
     from charon_plugins.stroke.server.commands import Command
+    from charon_plugins.stroke.server.errand import Errand
     from charon_plugins.stroke.wire.message import Message
     from charon_plugins.stroke.wire.types import MessageType
 
@@ -27,17 +28,20 @@ class Service:
         self._report = report
 
     def waits(self, message: Message) -> bool:
-        """True if the request may wait for a peer or a person."""
+        """True if the request may keep its worker waiting for a person."""
         command = self._find(message)
         return message.wants_output and command is not None and command.waits
 
-    def handle(self, message: Message, channel: Channel) -> None:
-        """Execute a request; clients expect an empty reply to what is not known."""
+    def handle(self, message: Message, channel: Channel) -> Errand | None:
+        """Execute a request; returns what of it waits for peers.
+
+        Clients expect an empty reply to what is not known.
+        """
         command = self._find(message)
         if command is None:
             self._report(f"{message.label}: this command is not implemented")
-            return
-        command.run(message, channel)
+            return None
+        return command.run(message, channel)
 
     def _find(self, message: Message) -> Command | None:
         return self._commands.get(message.type)

@@ -105,6 +105,9 @@ class FakeController:
     sas: list[IkeSaSnapshot] = field(default_factory=list)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     meanwhile: Callable[[], object] | None = None
+    is_held: bool = False
+    """Commands do not end until `release` is called."""
+    held: list[Callable[[], object]] = field(default_factory=list)
 
     def initiate(self, peer: PeerConfig, child: ChildConfig | None = None, **rest: Any) -> Result:
         return self._run(("initiate", peer.name, child.name if child else None), **rest)
@@ -131,17 +134,34 @@ class FakeController:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         self.calls.append((*call, timeout, on_log is not None))
-        if on_log is None:
+        if on_log is None or on_result is None:
             return Result.SUCCESS
-        if self.meanwhile is not None:
-            self.meanwhile()
-        for item in self.records:
-            if item.level <= level and not on_log(item):
-                return Result.TIMEOUT
-        return self.result
+        take, tell = on_log, on_result
+
+        def end() -> None:
+            if self.meanwhile is not None:
+                self.meanwhile()
+            for item in self.records:
+                if item.level <= level and not take(item):
+                    tell(Result.TIMEOUT)
+                    return
+            tell(self.result)
+
+        if self.is_held:
+            self.held.append(end)
+        else:
+            end()
+        return Result.SUCCESS
+
+    def release(self) -> None:
+        """Let the commands that are held end."""
+        self.is_held = False
+        while self.held:
+            self.held.pop(0)()
 
 
 class FakeBus:

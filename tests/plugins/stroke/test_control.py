@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from charon_plugins.stroke.wire.bodies import (
     Purge,
     TerminateSrcip,
 )
-from charon_plugins.stroke.wire.message import Message
+from charon_plugins.stroke.wire.message import Message, encode
 from charon_plugins.stroke.wire.types import MessageType
 from tests.plugins.stroke.fakes import World, child_sa, ike_sa, record
 
@@ -132,12 +133,17 @@ def test_up_of_a_connection_without_such_a_child_initiates_all(world: World) -> 
 def test_client_that_goes_away_ends_the_waiting_not_the_work(world: World) -> None:
     add(world, "home")
     world.controller.records = [record("detail", Level.MORE)] * 3
+    ended = threading.Event()
+    with world.connect() as client:
 
-    from charon_plugins.stroke.wire.message import encode
+        def leave() -> None:
+            client.close()
+            ended.set()
 
-    client = world.connect()
-    world.controller.meanwhile = client.close
-    client.sendall(encode(Message(MessageType.INITIATE, Name("home"), 2)))
+        world.controller.meanwhile = leave
+        client.sendall(encode(Message(MessageType.INITIATE, Name("home"), 2)))
+        # Otherwise the request may find the client gone before it has begun.
+        assert ended.wait(10)
     assert world.ask(Message(MessageType.STATUS, Name())).endswith("none\n")
 
 
