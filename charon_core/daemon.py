@@ -39,12 +39,11 @@ from charon_core.network.sender import Sender
 from charon_core.network.socket import IkeSockets, NetworkError, SocketConfig
 from charon_core.plugin.facade import Daemon as Facade
 from charon_core.plugin.loader import PluginHost
+from charon_core.privileges import Account, PrivilegesError, drop_privileges, find_account
 from charon_core.process import (
     AlreadyRunning,
     InstanceLock,
     PidFile,
-    PrivilegesError,
-    drop_privileges,
     request_stop,
     take_signals,
     wait_for_signals,
@@ -91,6 +90,7 @@ class Daemon:
         self._settings = overrides.apply(settings)
         self._stop = ExitStack()
         self._started = time.time()
+        self._has_log = False
         self.bus = Bus()
         self.host = PluginHost(self._settings, self._say_of(Group.DMN))
 
@@ -104,16 +104,31 @@ class Daemon:
         """
         try:
             self._start()
+        except StartError as error:
+            self._tell_why(error)
+            self._stop.close()
+            raise
         except BaseException:
             self._stop.close()
             raise
 
+    def _tell_why(self, error: StartError) -> None:
+        """Say why there is no start, where the operator looks: under starter only the log is."""
+        if self._has_log:
+            self._say(Level.AUDIT, "not started: %s", error)
+        else:
+            from charon_core.last_words import write_to_logs
+
+            write_to_logs(self._settings.log, self._paths, f"not started: {error}")
+
     def _start(self) -> None:
         settings = self._settings
         self._take_lock()
+        account = self._find_account()
         kernel_backends = BackendRegistry()
         self.host.discover()
         self.host.prepare(self.bus, kernel_backends, self._paths)
+        self._has_log = True
         self._say(Level.CONTROL, "starting charon %s", __version__)
         for note in self._overrides.notes:
             self._say(Level.CONTROL, "%s", note)
@@ -146,7 +161,7 @@ class Daemon:
         self.host.load(self._facade())
         self._stop.callback(self.host.destroy)
         self._write_pid_file()
-        self._drop_privileges()
+        self._drop_privileges(account)
         self._start_threads()
         self._say(Level.CONTROL, "ready after %.0f ms", (time.time() - self._started) * 1000)
 
@@ -330,12 +345,24 @@ class Daemon:
             version=__version__,
         )
 
-    def _drop_privileges(self) -> None:
+    def _find_account(self) -> Account | None:
         process = self._settings.charon
         try:
-            drop_privileges(process.user, process.group)
+            return find_account(process.user, process.group)
         except PrivilegesError as error:
-            raise StartError(ExitCode.INITIALISATION_FAILED, str(error)) from None
+            raise self._privileges_refused(error) from None
+
+    def _drop_privileges(self, account: Account | None) -> None:
+        try:
+            drop_privileges(account)
+        except PrivilegesError as error:
+            raise self._privileges_refused(error) from None
+
+    def _privileges_refused(self, error: PrivilegesError) -> StartError:
+        from charon_core.settings.reader import problem_at
+
+        problem = problem_at(self._paths.settings, ("charon", error.key), str(error))
+        return StartError(ExitCode.INITIALISATION_FAILED, str(problem))
 
     def _start_threads(self) -> None:
         """Start kernel, timers, receiver and workers; from here on the daemon acts."""
@@ -447,7 +474,6 @@ def run(settings: Settings, paths: Paths, overrides: Overrides) -> int:
     try:
         daemon.start()
     except StartError as error:
-        daemon.bus.log(Group.DMN, Level.AUDIT, "not started: %s", error)
         sys.stderr.write(f"charon: not started: {error}\n")
         return error.code
     signal_name = wait_for_signals(daemon.reload)

@@ -316,10 +316,35 @@ def test_privileges_are_dropped_to_three_capabilities(tmp_path: Path) -> None:
         assert daemon.end() == 0
 
 
-def test_unknown_user_is_said_before_anything_runs(tmp_path: Path) -> None:
-    settings = free_ports() + NULL + '[charon]\nuser = "nosuchuser"\n'
+@pytest.mark.parametrize("key", ["user", "group"])
+def test_unknown_user_is_said_with_its_place_before_anything_runs(tmp_path: Path, key: str) -> None:
+    settings = free_ports() + NULL + f'[charon]\n{key} = "nosuchuser"\n' + LOG
     with Daemon(tmp_path, settings) as daemon:
         _, errors = daemon.process.communicate(timeout=15)
         assert daemon.process.returncode == 66
-        assert "nosuchuser" in errors
+        assert f"charon.toml:9: charon.{key}: expected the name of a" in errors
+        assert "'nosuchuser'" in errors
+        assert "not started:" in daemon.log
+        assert "nosuchuser" in daemon.log
     assert not (tmp_path / "var/run/charon.pid").exists()
+
+
+def test_the_log_says_why_a_second_daemon_does_not_start(tmp_path: Path) -> None:
+    with Daemon(tmp_path, free_ports() + NULL + LOG + "append = false\n") as first:
+        first.wait_ready()
+        first.wait_log("ready after")
+        with Daemon(tmp_path, free_ports() + NULL + LOG + "append = false\n") as second:
+            second.process.communicate(timeout=15)
+            assert second.process.returncode == 68
+        # Both write to it, and nothing is lost of what the first wrote.
+        assert "ready after" in first.log
+        assert "not started: another daemon" in first.log
+
+
+def test_the_log_says_why_when_the_pid_file_cannot_be_made(tmp_path: Path) -> None:
+    settings = free_ports() + NULL + LOG + '[paths]\npid_file = "/proc/none/charon.pid"\n'
+    (tmp_path / "proc").write_text("not a folder")
+    with Daemon(tmp_path, settings) as daemon:
+        daemon.process.communicate(timeout=15)
+        assert daemon.process.returncode == 66
+        assert "not started: pid file" in daemon.log
