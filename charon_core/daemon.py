@@ -31,6 +31,7 @@ from charon_core.credentials.manager import CredentialManager
 from charon_core.crypto.random import SystemRandom
 from charon_core.eap.registry import EapRegistry
 from charon_core.exit_codes import ExitCode
+from charon_core.janitor import Janitor
 from charon_core.kernel.backends import BackendRegistry
 from charon_core.kernel.interface import BackendContext, KernelError, KernelUnavailable
 from charon_core.kernel.manager import KernelInterface
@@ -39,7 +40,13 @@ from charon_core.network.sender import Sender
 from charon_core.network.socket import IkeSockets, NetworkError, SocketConfig
 from charon_core.plugin.facade import Daemon as Facade
 from charon_core.plugin.loader import PluginHost
-from charon_core.privileges import Account, PrivilegesError, drop_privileges, find_account
+from charon_core.privileges import (
+    Account,
+    PrivilegesError,
+    check_imports,
+    drop_privileges,
+    find_account,
+)
 from charon_core.process import (
     AlreadyRunning,
     InstanceLock,
@@ -89,6 +96,8 @@ class Daemon:
         self._paths = paths
         self._settings = overrides.apply(settings)
         self._stop = ExitStack()
+        # What comes last at the stop, only before the lock is given back.
+        self._last = ExitStack()
         self._started = time.time()
         self._has_log = False
         self.bus = Bus()
@@ -175,6 +184,7 @@ class Daemon:
             reason = f"lock file {self._paths.lock_file}: {error.strerror}"
             raise StartError(ExitCode.INITIALISATION_FAILED, reason) from None
         self._stop.callback(lock.release)
+        self._stop.callback(self._last.close)
 
     def _write_pid_file(self) -> None:
         """Say that control sockets are open: who connects now waits for the threads to start."""
@@ -353,10 +363,33 @@ class Daemon:
             raise self._privileges_refused(error) from None
 
     def _drop_privileges(self, account: Account | None) -> None:
+        if account is None:
+            return
+        self.host.give_logs_to(account.uid, account.gid)
+        if account.user:
+            self._engage_janitor(account)
         try:
-            drop_privileges(account)
+            drop_privileges(account, for_good=self._settings.charon.no_new_privileges)
+            if account.user:
+                check_imports(account.user)
         except PrivilegesError as error:
             raise self._privileges_refused(error) from None
+
+    def _engage_janitor(self, account: Account) -> None:
+        """Keep somebody who can remove what lies in folders of root."""
+        paths = self._paths
+        sockets = (paths.control_socket, paths.xml_socket)
+        # A socket that is not the user's is none that our plugins have made.
+        ours = [path for path in sockets if path.exists() and path.stat().st_uid == account.uid]
+        janitor = Janitor((paths.pid_file, *ours))
+        try:
+            janitor.engage()
+        except OSError as error:
+            self._say(
+                Level.CONTROL,
+                "pid file and control sockets will be left behind at the stop: %s", error.strerror,
+            )  # fmt: skip
+        self._last.callback(janitor.clean)
 
     def _privileges_refused(self, error: PrivilegesError) -> StartError:
         from charon_core.settings.reader import problem_at

@@ -7,10 +7,15 @@ import grp
 import os
 import pwd
 import struct
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 _PR_SET_KEEPCAPS: Final = 8
+_PR_CAPBSET_READ: Final = 23
+_PR_CAPBSET_DROP: Final = 24
+_PR_SET_NO_NEW_PRIVS: Final = 38
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _CAP_NET_BIND_SERVICE: Final = 10
 _CAP_NET_ADMIN: Final = 12
@@ -76,10 +81,14 @@ def find_account(user: str, group: str) -> Account | None:
     return Account(user, uid, gid)
 
 
-def drop_privileges(account: Account | None) -> None:
+def drop_privileges(account: Account | None, *, for_good: bool = True) -> None:
     """Become another user, with the three capabilities that the daemon needs.
 
     Called before threads are started: capabilities belong to a thread, and are inherited.
+
+    Args:
+        account: Whom to become; None to stay.
+        for_good: Whether programs that the daemon starts are kept from gaining rights, too.
 
     Raises:
         PrivilegesError: We may not become it.
@@ -93,14 +102,48 @@ def drop_privileges(account: Account | None) -> None:
         os.setgroups([gid])
         os.setresgid(gid, gid, gid)
         if account.user:
+            if for_good:
+                _bound_capabilities(libc, _KEPT)
             os.setresuid(uid, uid, uid)
             _set_capabilities(libc, _KEPT)
+            if for_good:
+                _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "forbid new privileges")
     except OSError as error:
         raise PrivilegesError(
             "user" if account.user else "group",
             f"cannot take on user {uid}, group {gid}: {error.strerror}; start the daemon as root, "
             "or leave charon.user and charon.group empty",
         ) from None
+
+
+def check_imports(user: str) -> None:
+    """Make sure that modules which load later can be read; as the user who has to read them.
+
+    Raises:
+        PrivilegesError: A folder of modules is closed to this user.
+    """
+    places = {
+        Path(file).parent
+        for module in list(sys.modules.values())
+        if isinstance(file := getattr(module, "__file__", None), str) and Path(file).is_absolute()
+    }
+    for place in sorted(places):
+        if not os.access(place, os.R_OK | os.X_OK):
+            raise PrivilegesError(
+                "user",
+                f"user {user!r} cannot read {place}, from where modules of this program load when "
+                "they are needed; let that user read it, or install charon where everybody can "
+                "(not below a home of root)",
+            )
+
+
+def _bound_capabilities(libc: ctypes.CDLL, mask: int) -> None:
+    """Take from this process, and from all that it starts, what is not in `mask`, for ever."""
+    number = 0
+    while libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
+        if not mask >> number & 1:
+            _check(libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0), "bound capabilities")
+        number += 1
 
 
 def _set_capabilities(libc: ctypes.CDLL, mask: int) -> None:

@@ -9,6 +9,7 @@ import stat
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ class FileLogger(LeveledLogger):
         config: FileLogConfig,
         report: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        heir_of: FileLogger | None = None,
     ) -> None:
         """Open the target; a target that cannot be opened is tried again later.
 
@@ -87,6 +89,8 @@ class FileLogger(LeveledLogger):
             report: Told in a line why the target cannot be written, and when it can be again. Is
                 called from within `log` and may log.
             clock: Monotonic seconds.
+            heir_of: A logger whose open file is taken if it has the same target, and that cannot
+                be opened any more: the daemon has become a user who may not.
         """
         super().__init__(f"file {config.target}", config.levels)
         self.config = config
@@ -108,7 +112,8 @@ class FileLogger(LeveledLogger):
         self._retry_at: float | None = None
         # Whether a record can simply be written: the usual case, which has to be cheap.
         self._is_plain = False
-        self._guarded(lambda: self._attempt(lambda: self._open(truncate=not config.append)))
+        spare = -1 if heir_of is None or heir_of.config.target != config.target else heir_of.spare()
+        self._guarded(lambda: self._begin(spare, truncate=not config.append))
 
     @property
     def lost(self) -> int:
@@ -136,10 +141,32 @@ class FileLogger(LeveledLogger):
 
         def swap() -> str | None:
             notice = self._flush_buffer()
+            spare = self._duplicate()
             self._close()
-            return self._attempt(lambda: self._open(truncate=False)) or notice
+            return self._begin(spare, truncate=False) or notice
 
         self._guarded(swap)
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Let another user own the file, so that he can open it again after a log rotation."""
+
+        def give() -> None:
+            if self._fd >= 0 and self._poller is None and self.config.target not in STANDARD:
+                # What cannot be given away is written as long as it stays open.
+                with suppress(OSError):
+                    os.fchown(self._fd, uid, gid)
+
+        self._guarded(give)
+
+    def spare(self) -> int:
+        """Return another descriptor of the open file, for an heir; -1 if there is none."""
+        found = [-1]
+
+        def duplicate() -> None:
+            found[0] = self._duplicate()
+
+        self._guarded(duplicate)
+        return found[0]
 
     def close(self) -> None:
         """Write what is buffered and close the file; what is logged afterwards opens it again."""
@@ -205,6 +232,35 @@ class FileLogger(LeveledLogger):
         for line in lines:
             notice = self._add(line) or notice
         return notice
+
+    def _duplicate(self) -> int:
+        if self._fd < 0 or self._poller is not None or self.config.target in STANDARD:
+            return -1
+        try:
+            return os.dup(self._fd)
+        except OSError:
+            return -1
+
+    def _begin(self, spare: int, *, truncate: bool) -> str | None:
+        """Open the target, or go on with a file that is open already where that is not allowed."""
+        if spare < 0:
+            return self._attempt(lambda: self._open(truncate=truncate))
+        try:
+            self._open(truncate=truncate)
+        except PermissionError as error:
+            self._fd = spare
+            self._retry_at = None
+            return (
+                f"log target {self.config.target} cannot be opened anew: {error.strerror}; lines "
+                "go on into the file that was open, which may have been renamed. Let log rotation "
+                "make the new file for the daemon's user, or name a folder where that user may"
+            )
+        except OSError:
+            os.close(spare)
+            return self._attempt(lambda: self._open(truncate=truncate))
+        os.close(spare)
+        self._retry_at = None
+        return None
 
     def _add(self, data: bytes) -> str | None:
         now = self._clock()

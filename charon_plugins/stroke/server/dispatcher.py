@@ -56,6 +56,10 @@ class _RequestJob(Job):
         errand = None
         try:
             errand = self._handler.handle(self.message, self.channel)
+        except Exception:
+            if self.wants_reply:
+                self.channel.write_line("failed by a fault of the daemon's own: see its log")
+            raise
         finally:
             if errand is None:
                 self.channel.close()

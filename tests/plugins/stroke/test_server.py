@@ -494,6 +494,7 @@ def test_handler_that_raises_lets_client_and_place_go(crowd: Crowd) -> None:
     crowd.submit(dispatcher, "mm")
     with pytest.raises(RuntimeError):
         jobs[0].execute()
+    assert crowd.clients[0].recv(100).startswith(b"failed by a fault of the daemon's own")
     assert len(jobs) == 2
     with pytest.raises(RuntimeError):
         jobs[1].execute()

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +19,9 @@ from charon_core.bus.file_logger import (
     known_time_format,
 )
 from charon_core.bus.log_format import LogLevels
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOME = SaRef("home", 3)
 
@@ -373,3 +377,42 @@ def test_a_link_of_our_own_is_followed(make, path, tmp_path):
     path.symlink_to(tmp_path / "elsewhere.log")
     make().log(record())
     assert (tmp_path / "elsewhere.log").read_text() == "05[IKE] <home|3> a line\n"
+
+
+def test_a_file_that_cannot_be_opened_anew_is_written_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "log"
+    notices: list[str] = []
+    old = FileLogger(FileLogConfig(str(target)), notices.append)
+    old.log(record("first"))
+    target.rename(tmp_path / "old")
+
+    def refuse(*_arguments: object, **_named: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        heir = FileLogger(FileLogConfig(str(target)), notices.append, heir_of=old)
+        old.close()
+        heir.log(record("second"))
+        heir.reopen()
+        heir.log(record("third"))
+    assert len(notices) == 2
+    assert all("cannot be opened anew: Permission denied" in notice for notice in notices)
+    heir.reopen()
+    heir.log(record("fourth"))
+    heir.close()
+    kept = (tmp_path / "old").read_text()
+    assert [word in kept for word in ("first", "second", "third")] == [True] * 3
+    assert "fourth" in target.read_text()
+
+
+def test_an_heir_of_another_target_takes_nothing(tmp_path: Path) -> None:
+    old = FileLogger(FileLogConfig(str(tmp_path / "one")))
+    heir = FileLogger(FileLogConfig(str(tmp_path / "two")), heir_of=old)
+    heir.log(record("line"))
+    heir.close()
+    old.close()
+    assert "line" in (tmp_path / "two").read_text()
+    assert (tmp_path / "one").read_text() == ""
