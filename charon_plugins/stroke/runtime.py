@@ -143,7 +143,9 @@ class Runtime:
         connections = ConnectionCommands(
             self.connections, self._surroundings, self.credentials.keep, report
         )
-        control = ControlCommands(daemon.controller, daemon.backends, report, self._timeout)
+        control = ControlCommands(
+            daemon.controller, daemon.backends, report, self._timeout, connections.is_refused
+        )
         maintenance = MaintenanceCommands(daemon, lambda: self._settings, report)
         return Service(
             [

@@ -35,6 +35,7 @@ class ControlCommands:
         backends: BackendManager,
         report: Callable[[str], None],
         timeout: Callable[[], float | None],
+        is_refused: Callable[[str], bool],
     ) -> None:
         """Connect.
 
@@ -43,11 +44,13 @@ class ControlCommands:
             backends: all sources of connections, not only this plugin's.
             report: takes a line about what could not be done.
             timeout: how long 'up' and 'down' wait for the result; ``None`` for no limit.
+            is_refused: whether a connection of this name was sent, with a mistake.
         """
         self._controller = controller
         self._backends = backends
         self._report = report
         self._timeout = timeout
+        self._is_refused = is_refused
 
     def table(self) -> Mapping[MessageType, Command]:
         """The commands."""
@@ -64,7 +67,10 @@ class ControlCommands:
         self._report(f"received stroke: initiate '{name}'")
         peer = self._backends.peer_by_name(name)
         if peer is None:
-            self._complain(message, channel, f"no config named '{name}'")
+            text = f"no config named '{name}'"
+            if self._is_refused(name):
+                text += ": it was refused, the log says why ('charon-starter --conftest', too)"
+            self._complain(message, channel, text)
             return None
         own = peer.child(name)
         children = peer.children if own is None else (own,)

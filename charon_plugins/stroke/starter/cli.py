@@ -34,7 +34,11 @@ def _ignored_flag(name: str) -> Callable[[Callable[..., None]], Callable[..., No
 @click.command("charon-starter", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--nofork", is_flag=True, help="Stay in the foreground, log to standard error.")
 @click.option("--conf", metavar="FILE", help="Connections; default: ipsec.conf of the settings.")
-@click.option("--conftest", is_flag=True, help="Only check the file: exit 0 if valid, 2 if not.")
+@click.option(
+    "--conftest",
+    is_flag=True,
+    help="Only check the file: exit 0 if valid, 1 if sections are left out, 2 if not.",
+)
 @click.option(
     "--daemon",
     "program",
@@ -86,13 +90,25 @@ def _run(
         _say(f"cannot read {str(places.conf)!r}: {error.strerror}")
         return Exit.INVALID
     if conftest:
-        _report(configuration)
-        _say("the configuration is valid")
-        return Exit.OK
+        return _tell_test(configuration)
     if attach:
         _report(configuration)
         return _attach(places, configuration)
     return _supervise(places, configuration, nofork=nofork, auto_update=auto_update)
+
+
+def _tell_test(configuration: Configuration) -> int:
+    """Say what there is to say about a file; exit code 1 if not all of it would be loaded."""
+    from charon_plugins.stroke.starter.check import left_out
+
+    _report(configuration)
+    missing = left_out(configuration)
+    if not missing:
+        _say("the configuration is valid")
+        return Exit.OK
+    number = f"{missing} section{'s are' if missing > 1 else ' is'}"
+    _say(f"the configuration is valid, but {number} left out")
+    return Exit.FAILURE
 
 
 def _places(program: str, root: str | None, conf: str | None) -> Places:
@@ -115,6 +131,7 @@ def _places(program: str, root: str | None, conf: str | None) -> Places:
         program=find_program(program) or "",
         options=() if base is None else ("--root", str(base)),
         conf=Path(conf).absolute() if conf is not None else paths.ipsec_conf,
+        certs=paths.ipsec_d / "certs",
         control_socket=paths.control_socket,
         pid_file=pid_file,
         starter_pid_file=pid_file.with_name(f"starter.{name}.pid"),
@@ -123,18 +140,16 @@ def _places(program: str, root: str | None, conf: str | None) -> Places:
 
 
 def _load(places: Places) -> Configuration:
-    from charon_plugins.stroke.starter.convert import convert
-    from charon_plugins.stroke.starter.document import load
+    from charon_plugins.stroke.starter.check import read_configuration
 
-    return convert(load(places.conf))
+    return read_configuration(places.conf, places.certs)
 
 
 def _report(configuration: Configuration) -> None:
-    for warning in configuration.warnings:
-        _say(f"warning: {warning}")
-    for section, problems in configuration.skipped.items():
-        for problem in problems:
-            _say(f"{section} is not loaded: {problem}")
+    from charon_plugins.stroke.starter.check import complaints
+
+    for line in complaints(configuration):
+        _say(line)
 
 
 def _attach(places: Places, configuration: Configuration) -> int:

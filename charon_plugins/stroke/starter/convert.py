@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import IntEnum
 from types import MappingProxyType
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from charon_plugins.stroke.starter.document import Document, Section
     from charon_plugins.stroke.starter.keywords import Apply
     from charon_plugins.stroke.starter.lexer import Setting
+    from charon_plugins.stroke.starter.place import Place
     from charon_plugins.stroke.wire.fields import Layout
 
 
@@ -44,12 +45,14 @@ class Connection:
         body: the message's body.
         order: in which its strings are sent.
         auto: what follows the ADD_CONN message.
+        places: where each of its keywords has its value; "" is the section itself.
     """
 
     name: str
     body: AddConn
     order: tuple[str, ...]
     auto: Auto
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Configuration:
         authorities: by name, those with auto=ignore left out.
         warnings: odd but harmless things.
         skipped: by kind and name (``conn home``), why a section cannot be used.
+        refused: by name, why the daemon will refuse a connection; found by `check`.
     """
 
     cache_crls: bool
@@ -80,6 +84,7 @@ class Configuration:
     authorities: Mapping[str, Authority]
     warnings: tuple[Problem, ...]
     skipped: Mapping[str, tuple[Problem, ...]]
+    refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
 
 def convert(document: Document) -> Configuration:
@@ -99,7 +104,8 @@ def convert(document: Document) -> Configuration:
         is_conn = section.kind == "conn"
         known = CONN_KEYWORDS if is_conn else keywords.CA
         draft = Draft(_inherited(setup)) if is_conn else Draft()
-        problems = _apply(draft, effective(document.layers(section)), known, section.kind, warnings)
+        settings = effective(document.layers(section))
+        problems = _apply(draft, settings, known, section.kind, warnings)
         if problems:
             skipped[f"{section.kind} {section.name}"] = tuple(problems)
             continue
@@ -107,7 +113,10 @@ def convert(document: Document) -> Configuration:
         if auto is Auto.IGNORE:
             continue
         if is_conn:
-            connections[section.name] = _connection(section.name, draft, auto)
+            places = {key: setting.value_place for key, setting in settings.items()}
+            connections[section.name] = replace(
+                _connection(section.name, draft, auto), places={**places, "": section.place}
+            )
         else:
             body = _freeze(LAYOUTS[AddCa], {**draft, "name": section.name})
             authorities[section.name] = Authority(section.name, body, auto)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from charon_plugins.stroke.client.connection import request as send_message
-from charon_plugins.stroke.starter.convert import convert
-from charon_plugins.stroke.starter.document import load
+from charon_plugins.stroke.starter.check import read_configuration
 from charon_plugins.stroke.starter.process import DaemonProcess
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ class Places:
         program: the daemon's executable.
         options: its arguments in front of those that come from ipsec.conf.
         conf: ipsec.conf.
+        certs: folder of the certificates that connections name.
         control_socket: charon.ctl.
         pid_file: of the daemon; it exists once the daemon is ready.
         starter_pid_file: our own.
@@ -49,6 +49,7 @@ class Places:
     program: str
     options: tuple[str, ...]
     conf: Path
+    certs: Path
     control_socket: Path
     pid_file: Path
     starter_pid_file: Path
@@ -148,7 +149,7 @@ class SystemEnvironment:
 
     def load(self) -> Configuration:
         """Read and convert ipsec.conf."""
-        return convert(load(self._places.conf))
+        return read_configuration(self._places.conf, self._places.certs)
 
     def spawn(self, configuration: Configuration) -> DaemonProcess:
         """Start the daemon; a pid file that a dead one left behind is removed before."""

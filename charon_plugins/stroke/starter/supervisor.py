@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
 from charon_plugins.stroke.client.connection import StrokeError
+from charon_plugins.stroke.starter.check import complaints
 from charon_plugins.stroke.starter.place import ConfError
 from charon_plugins.stroke.starter.plan import keep_skipped, reload_plan, start_plan, update_plan
 from charon_plugins.stroke.starter.process import ABORT_PATIENCE
@@ -233,12 +234,8 @@ class Supervisor:
             self._apply(requests, new)
 
     def _report(self, configuration: Configuration) -> None:
-        log = self._environment.log
-        for warning in configuration.warnings:
-            log(f"warning: {warning}")
-        for section, problems in configuration.skipped.items():
-            for problem in problems:
-                log(f"{section} is not loaded: {problem}")
+        for line in complaints(configuration):
+            self._environment.log(line)
 
     def _apply(self, requests: Iterable[Request], new: Configuration) -> None:
         """Send requests in order, and note what the daemon then has."""

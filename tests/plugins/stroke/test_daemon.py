@@ -101,6 +101,7 @@ def test_one_daemon(start: Callable[..., RunningDaemon]) -> None:
     assert "bad:" not in text
     assert "connection 'bad': ike = 'foo': expected proposals" in daemon.log
     assert daemon.stroke("up", "other") == "no config named 'other'\n"
+    assert daemon.stroke("up", "bad").startswith("no config named 'bad': it was refused, the log")
     assert daemon.stop() == 0
     assert not (daemon.root / "var/run/charon.ctl").exists()
     assert "geheim" not in daemon.log

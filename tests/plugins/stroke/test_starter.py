@@ -367,7 +367,7 @@ def test_regular_update() -> None:
 
 
 def test_daemon_arguments() -> None:
-    places = Places("/x/charon", ("--root", "/r"), *[Path("/p")] * 4)
+    places = Places("/x/charon", ("--root", "/r"), *[Path("/p")] * 5)
     conf = configuration('config setup\n\tcharondebug="ike 2, knl -1"\n')
     assert daemon_arguments(places, conf, use_syslog=True) == [
         "/x/charon",
@@ -485,8 +485,12 @@ def test_conftest_exit_codes(tmp_path: Path) -> None:
     good.write_text("conn a\n\tmobike=YES\n\tauto=add\n")
     bad.write_text("conn\n")
     result = run_starter("--conftest", "--conf", str(good), "--root", str(tmp_path))
-    assert result.returncode == 0
+    assert result.returncode == 1
     assert "conn a is not loaded" in result.stderr
+    assert "the configuration is valid, but 1 section is left out" in result.stderr
+    good.write_text("conn a\n\tright=192.0.2.1\n\tauto=add\n")
+    result = run_starter("--conftest", "--conf", str(good), "--root", str(tmp_path))
+    assert (result.returncode, result.stderr) == (0, "the configuration is valid\n")
     result = run_starter("--conftest", "--conf", str(bad), "--root", str(tmp_path))
     assert result.returncode == 2
     assert f"{bad}:1:5: expected a name" in result.stderr
