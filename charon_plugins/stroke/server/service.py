@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Service:
-    """All commands; what is not in the table gets an empty reply."""
+    """All commands; who asks for one that is not in the table is told so."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class Service:
         return message.wants_output and command is not None and command.waits
 
     def handle(self, message: Message, channel: Channel) -> Errand | None:
-        """Execute a request; returns what of it waits for peers.
-
-        Clients expect an empty reply to what is not known.
-        """
+        """Execute a request; returns what of it waits for peers."""
         command = self._find(message)
         if command is None:
-            self._report(f"{message.label}: this command is not implemented")
+            text = f"{message.label}: this command is not implemented"
+            self._report(text)
+            if message.wants_output:
+                channel.write_line(text)
             return None
         return command.run(message, channel)
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from charon_plugins.stroke.starter import keywords
+from charon_plugins.stroke.starter import keywords, unserved
 from charon_plugins.stroke.starter.document import DEFAULT, effective
 from charon_plugins.stroke.starter.keywords import Draft
 from charon_plugins.stroke.starter.place import ConfError, InvalidValueError, Problem
@@ -112,6 +112,7 @@ def convert(document: Document) -> Configuration:
         auto = Auto(int(draft.get("-auto", Auto.IGNORE)))
         if auto is Auto.IGNORE:
             continue
+        warnings.update(dict.fromkeys(unserved.warnings(section.kind, settings)))
         if is_conn:
             places = {key: setting.value_place for key, setting in settings.items()}
             connections[section.name] = replace(
@@ -140,7 +141,9 @@ def parse_debug(text: str) -> tuple[tuple[str, str], ...]:
 
 def _setup(section: Section, warnings: dict[Problem, None]) -> Draft:
     draft = Draft()
-    problems = _apply(draft, effective([section]), keywords.SETUP, "config setup", warnings)
+    settings = effective([section])
+    problems = _apply(draft, settings, keywords.SETUP, "config setup", warnings)
+    warnings.update(dict.fromkeys(unserved.warnings("config setup", settings)))
     for also in section.also:
         warnings[Problem(also.place, "'also' is ignored: 'config setup' inherits nothing")] = None
     text = str(draft.get("-debug", ""))

@@ -101,18 +101,22 @@ def test_too_short_request_is_dropped_without_a_word(world: World, length: int) 
 
 
 @pytest.mark.parametrize("kind", [-1, 23, 2**31 - 1])
-def test_unknown_type_gets_an_empty_reply(world: World, kind: int) -> None:
-    assert world.ask(Message(kind, None)) == ""
+def test_unknown_type_is_told_to_the_client(world: World, kind: int) -> None:
+    text = f"unknown type {kind}: this command is not implemented\n"
+    assert world.ask(Message(kind, None)) == text
+    assert world.ask(Message(kind, None, -1)) == ""
     assert world.bus.said(f"unknown type {kind}: this command is not implemented")
 
 
 @pytest.mark.parametrize("kind", [MessageType.EXPORT, MessageType.LIST, MessageType.CONFIG])
-def test_command_that_is_not_implemented_gets_an_empty_reply(
+def test_command_that_is_not_implemented_is_told_to_the_client(
     world: World, kind: MessageType
 ) -> None:
     from charon_plugins.stroke.wire.bodies import BODIES
 
-    assert world.ask(Message(kind, BODIES[kind]())) == ""
+    text = f"{kind.label}: this command is not implemented\n"
+    assert world.ask(Message(kind, BODIES[kind]())) == text
+    assert world.ask(Message(kind, BODIES[kind](), -1)) == ""
     assert world.bus.said(f"{kind.label}: this command is not implemented")
 
 
