@@ -11,7 +11,7 @@ from charon_core.encoding.registry import ProtocolId
 from charon_plugins.stroke.connections import addresses, choices, lifetimes
 from charon_plugins.stroke.connections.authentication import AuthBuilder
 from charon_plugins.stroke.connections.child import ChildBuilder
-from charon_plugins.stroke.connections.ends import Side, resolve_same, sides
+from charon_plugins.stroke.connections.ends import Side, check_lists, resolve_same, sides
 from charon_plugins.stroke.connections.problems import (
     IncompleteError,
     InvalidConnectionError,
@@ -72,7 +72,12 @@ def build(connection: AddConn, surroundings: Surroundings) -> Built:
     """
     problems = Problems()
     try:
-        problems.gather({"supported": lambda: _check_supported(connection)})
+        problems.gather(
+            {
+                "supported": lambda: _check_supported(connection),
+                "lists": lambda: check_lists(connection),
+            }
+        )
         return _Builder(connection, surroundings, problems).build()
     except IncompleteError:
         raise InvalidConnectionError(tuple(problems.complaints)) from None
