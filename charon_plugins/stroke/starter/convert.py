@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from charon_plugins.stroke.starter import keywords, unserved
 from charon_plugins.stroke.starter.document import DEFAULT, effective
 from charon_plugins.stroke.starter.keywords import Draft
-from charon_plugins.stroke.starter.place import ConfError, InvalidValueError, Problem
+from charon_plugins.stroke.starter.place import InvalidValueError, Problem
 from charon_plugins.stroke.wire.bodies import ADD_CONN_ORDER, LAYOUTS, AddCa, AddConn
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ class Configuration:
 def convert(document: Document) -> Configuration:
     """Convert all sections; one that has an error is skipped, the others are not affected.
 
-    Raises:
-        ConfError: ``config setup`` has an error; that makes the whole file unusable.
+    A wrong value in ``config setup`` is a warning, and the default holds: a gateway with all its
+    connections must not stay away for that.
     """
     warnings: dict[Problem, None] = dict.fromkeys(document.warnings)
     setup = _setup(document.setup, warnings)
@@ -150,8 +150,8 @@ def _setup(section: Section, warnings: dict[Problem, None]) -> Draft:
     if text and not parse_debug(text):
         place = section.settings["charondebug"].value_place
         warnings[Problem(place, f"charondebug = {text!r}: expected 'GROUP LEVEL, ...'")] = None
-    if problems:
-        raise ConfError(problems)
+    for problem in problems:
+        warnings[Problem(problem.place, f"{problem.text}; the default is used")] = None
     return draft
 
 
