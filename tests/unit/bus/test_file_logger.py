@@ -10,13 +10,13 @@ import pytest
 
 from charon_core.bus import Bus, Group, Level, LogRecord, SaRef
 from charon_core.bus import file_logger as module
+from charon_core.bus.file_format import known_time_format
 from charon_core.bus.file_logger import (
     BUFFER_AGE,
     BUFFER_SIZE,
     RETRY_INTERVAL,
     FileLogConfig,
     FileLogger,
-    known_time_format,
 )
 from charon_core.bus.log_format import LogLevels
 
@@ -416,3 +416,59 @@ def test_an_heir_of_another_target_takes_nothing(tmp_path: Path) -> None:
     old.close()
     assert "line" in (tmp_path / "two").read_text()
     assert (tmp_path / "one").read_text() == ""
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_torn_line_is_ended_and_the_loss_is_told_in_the_format_of_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, as_json: bool, anew: bool
+) -> None:
+    room = 250
+    real = os.write
+
+    def write(fd: int, data: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = real(fd, bytes(data)[:room])
+        room -= written
+        return written
+
+    config = FileLogConfig(str(path), json=as_json)
+    logger = FileLogger(config, clock=clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        for number in range(10):
+            logger.log(record(f"record number {number} of some length"))
+        assert logger.lost
+        clock.now += RETRY_INTERVAL
+        logger.log(record("still full"))
+    clock.now += RETRY_INTERVAL
+    if anew:
+        logger.close()
+        logger = FileLogger(config, clock=clock)
+    logger.log(record("back"))
+    logger.close()
+    lines = path.read_text().splitlines()
+    begin = "{" if as_json else "05[IKE]"
+    torn = next(number for number, line in enumerate(lines) if not line.endswith(("length", "}")))
+    rest = lines[torn + 1 :]
+    assert "back" in rest[-1]
+    if not anew:
+        assert "log records lost before this line" in rest[0]
+    if as_json:
+        assert all("message" in json.loads(line) for line in lines[:torn] + rest)
+    else:
+        assert lines[-1].startswith(begin)
+
+
+def test_a_write_that_takes_a_part_is_gone_on_with(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:7]))
+    logger = FileLogger(FileLogConfig(str(path), json=True))
+    logger.log(record("one"))
+    logger.log(record("two"))
+    logger.close()
+    assert [json.loads(line)["message"] for line in path.read_text().splitlines()] == ["one", "two"]
