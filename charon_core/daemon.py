@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     from charon_core.settings import Overrides, Paths, Settings
 
 _NATT_PORT: Final = 4500
+_QUIET: Final = 0.5
+"""Seconds after the start until what can wait is done."""
 
 
 class StartError(Exception):
@@ -247,6 +249,7 @@ class Daemon:
             },
             spi_range=(settings.spi_min, settings.spi_max),
             esp_socket=self.sockets,
+            later=self._later,
         )
         try:
             selection = registry.select(settings.backend, context)
@@ -451,6 +454,10 @@ class Daemon:
             timer.cancel()
 
         return cancel
+
+    def _later(self, name: str, function: Callable[[], None]) -> None:
+        # Not at once: who waits for the control socket comes first.
+        self.scheduler.schedule(CallbackJob(name, function, Priority.LOW), _QUIET)
 
     def _job_failed(self, job: Job, error: BaseException) -> None:
         trace = Multiline("".join(traceback.format_exception(error)).rstrip())

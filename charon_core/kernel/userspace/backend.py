@@ -151,6 +151,8 @@ class UserspaceBackend:
             undo.callback(self._return_socket)
             self._context.run_loop(_LOOP_NAME, path.turn, path.end_loop)
             undo.pop_all()
+        if self._context.later is not None:
+            self._context.later("load numpy", path.load_rows)
         self._log(
             _CONTROL,
             "TUN device %s: offloads: %s; ESP in UDP%s",
