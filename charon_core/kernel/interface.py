@@ -171,6 +171,7 @@ class IpsecBackend(Protocol):
 
     name: str
     features: frozenset[KernelFeature]
+    # Further, where it is known: `algorithms`, an `EspAlgorithms`. Without it, everything is tried.
 
     def probe(self) -> None:
         """Find out whether this backend works here, leaving nothing behind.

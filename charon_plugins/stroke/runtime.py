@@ -168,6 +168,8 @@ class Runtime:
             look_up=daemon.resolver.look_up,
             add_pool=daemon.attributes.memory.add,
             allow_swap=self._settings.allow_swap,
+            installable=daemon.kernel.installable,
+            missing=daemon.kernel.missing,
         )
 
 

@@ -19,6 +19,7 @@ from charon_core.kernel.interface import (
     SaNotFound,
 )
 from charon_core.kernel.userspace.acquires import Acquires
+from charon_core.kernel.userspace.algorithms import ALGORITHMS
 from charon_core.kernel.userspace.datapath import DataPath
 from charon_core.kernel.userspace.host import Host
 from charon_core.kernel.userspace.settings import UserspaceOptions
@@ -83,6 +84,7 @@ class UserspaceBackend:
     """
 
     name = "userspace"
+    algorithms = ALGORITHMS
 
     def __init__(self, context: BackendContext, host: Host | None = None) -> None:
         """Make the backend; nothing is opened yet.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from charon_core.config.proposal import Proposal
     from charon_core.credentials.certificates import Certificate
     from charon_plugins.stroke.wire.bodies import AddConn
 
@@ -40,6 +41,8 @@ class Surroundings:
         look_up: addresses of a host name; may block.
         add_pool: makes a pool of virtual addresses; raises ValueError.
         allow_swap: exchange the ends if the right one is ours.
+        installable: what of the proposals of a CHILD_SA can be installed here.
+        missing: which of their algorithms cannot, in words.
     """
 
     certs: Path
@@ -47,6 +50,8 @@ class Surroundings:
     look_up: Callable[[str], Iterable[str]]
     add_pool: Callable[[str], object]
     allow_swap: bool = True
+    installable: Callable[[tuple[Proposal, ...]], tuple[Proposal, ...]] = lambda given: given
+    missing: Callable[[tuple[Proposal, ...]], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ class _Builder:
     def build(self) -> Built:
         conn, local, remote = self._connection, self._local, self._remote
         auth = AuthBuilder(conn, self._surroundings.certs, self._problems, self._certificates)
-        child = ChildBuilder(conn, local, remote, self._problems)
+        child = ChildBuilder(conn, local, remote, self._problems, self._surroundings)
         parts = self._problems.gather(
             {
                 "ike": self._ike,

@@ -17,6 +17,8 @@ from charon_core.config.traffic_selector import TrafficSelector
 from charon_core.control.controller import Result
 from charon_core.control.resolver import Resolver
 from charon_core.credentials.manager import CredentialManager
+from charon_core.kernel.manager import KernelInterface
+from charon_core.kernel.null import NullBackend
 from charon_core.network.packet import Endpoint
 from charon_core.plugin.facade import Daemon
 from charon_core.processing.processor import Processor
@@ -198,6 +200,7 @@ class World:
         )
         self.scheduler = Scheduler(self.processor)
         self.levels: list[tuple[Group, Level]] = []
+        self.backend = NullBackend()
         self.local = {"10.77.0.1", "10.77.0.3"}
         self.plugin = StrokePlugin()
 
@@ -217,7 +220,7 @@ class World:
             credentials=self.credentials,
             eap=None,  # type: ignore[arg-type]
             attributes=self.attributes,
-            kernel=SimpleNamespace(net=net),  # type: ignore[arg-type]
+            kernel=KernelInterface(self.backend, net),  # type: ignore[arg-type]
             resolver=Resolver(self.processor.queue, self.scheduler.schedule),
             plugins=lambda: (),
             reload=lambda: None,
