@@ -100,29 +100,29 @@ class ControlCommands:
     def _terminate(self, message: Message, channel: Channel) -> Errand | None:
         steps = [
             self._child_deletion(number) if is_child else self._ike_deletion(number)
-            for number, is_child in self._named("terminate", message)
+            for number, is_child in self._named("terminate", message, channel)
         ]
         return self._run(message, channel, steps)
 
-    def _rekey(self, message: Message, _: Channel) -> None:
-        for number, is_child in self._named("rekey", message):
+    def _rekey(self, message: Message, channel: Channel) -> None:
+        for number, is_child in self._named("rekey", message, channel):
             if is_child:
                 self._controller.rekey_child(number)
             else:
                 self._controller.rekey_ike(number)
 
-    def _named(self, command: str, message: Message) -> list[tuple[int, bool]]:
+    def _named(self, command: str, message: Message, channel: Channel) -> list[tuple[int, bool]]:
         """Return the numbers of the SAs that a command names, each with whether it is a child."""
         self._report(f"received stroke: {command} '{name_of(message)}'")
         try:
             wanted = Specifier.parse(name_of(message))
         except ValueError as error:
-            self._report(f"{command}: {error}")
+            self._complain(message, channel, f"{command}: {error}")
             return []
         numbers = self._find(wanted)
         if not numbers:
-            self._report(f"{command}: no {'CHILD_SA' if wanted.is_child else 'IKE_SA'} is called "
-                         f"'{wanted.name}'")  # fmt: skip
+            kind = "CHILD_SA" if wanted.is_child else "IKE_SA"
+            self._complain(message, channel, f"{command}: no {kind} is called '{wanted.name}'")
         return [(number, wanted.is_child) for number in numbers]
 
     def _find(self, wanted: Specifier) -> list[int]:

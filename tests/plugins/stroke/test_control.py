@@ -147,6 +147,7 @@ def test_client_that_goes_away_ends_the_waiting_not_the_work(world: World) -> No
     assert world.ask(Message(MessageType.STATUS, Name())).endswith("none\n")
 
 
+WRONG = "terminate: expected NAME, NAME[], NAME[*], [ID], NAME{{}}, NAME{{*}} or {{ID}}, not '{}'\n"
 SAS = [
     ike_sa(unique_id=3, name="b", children=(child_sa(unique_id=7, name="b"),)),
     ike_sa(
@@ -177,18 +178,18 @@ SAS = [
             [("child", 5), ("child", 4)],
         ),
         ("{4}", "CHILD_SA {4} closed successfully\n", [("child", 4)]),
-        ("x", "", []),
-        ("x{*}", "", []),
-        ("a[", "", []),
-        ("a]", "", []),
-        ("a[x]", "", []),
-        ("a{1", "", []),
-        ("", "", []),
-        ("[]", "", []),
-        ("[*]", "", []),
-        ("{*}", "", []),
-        ("a[1]{2}", "", []),
-        ("a[99999999999999]", "", []),
+        ("x", "terminate: no IKE_SA is called 'x'\n", []),
+        ("x{*}", "terminate: no CHILD_SA is called 'x'\n", []),
+        ("a[", WRONG.format("a["), []),
+        ("a]", WRONG.format("a]"), []),
+        ("a[x]", WRONG.format("a[x]"), []),
+        ("a{1", WRONG.format("a{1"), []),
+        ("", WRONG.format(""), []),
+        ("[]", WRONG.format("[]"), []),
+        ("[*]", WRONG.format("[*]"), []),
+        ("{*}", WRONG.format("{*}"), []),
+        ("a[1]{2}", WRONG.format("a[1]{2}"), []),
+        ("a[99999999999999]", WRONG.format("a[99999999999999]"), []),
     ],
 )
 def test_down(world: World, specifier: str, reply: str, calls: list[tuple[str, int]]) -> None:
@@ -212,7 +213,9 @@ def test_rekey_queues_the_work_and_replies_nothing(
     world: World, specifier: str, calls: list[tuple[str, int]]
 ) -> None:
     world.controller.sas = SAS
-    assert world.ask(Message(MessageType.REKEY, Name(specifier), 1)) == ""
+    reply = world.ask(Message(MessageType.REKEY, Name(specifier), 1))
+    assert reply.startswith("rekey: ") if not calls else reply == ""
+    assert world.ask(Message(MessageType.REKEY, Name("x"), -1)) == ""
     assert commands(world) == [(*call, None, False) for call in calls]
 
 
