@@ -178,6 +178,28 @@ def test_hup_reopens_the_log_and_keeps_the_daemon(tmp_path: Path) -> None:
         assert "stopping" in daemon.log
 
 
+def test_hup_before_anything_is_ready_ends_nobody(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        status = Path(f"/proc/{daemon.process.pid}/status")
+        # From the first moment in which our own code runs.
+        deadline = time.monotonic() + READY_WITHIN
+        while not _blocks(status, signal.SIGHUP):
+            assert time.monotonic() < deadline
+        assert not daemon.pid_file.exists()
+        for _ in range(20):
+            daemon.process.send_signal(signal.SIGHUP)
+            time.sleep(0.01)
+        daemon.wait_ready()
+        daemon.wait_log("reloading")
+        assert daemon.end() == 0
+
+
+def _blocks(status: Path, number: int) -> bool:
+    lines = status.read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigBlk"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def test_hup_with_a_broken_settings_file_changes_nothing(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.wait_ready()
