@@ -23,9 +23,10 @@ class Policy:
         priority: The lower, the stronger.
         reqid: Which SAs protect them; 0 unless the action is PROTECT.
         last_use: When a packet matched, on the monotonic clock.
+        rank: Its place among equals: when the index took it.
     """
 
-    __slots__ = ("action", "destination", "last_use", "priority", "reqid", "source")
+    __slots__ = ("action", "destination", "last_use", "priority", "rank", "reqid", "source")
 
     def __init__(self, spec: PolicySpec) -> None:
         self.source = Selector.of(spec.source)
@@ -35,6 +36,7 @@ class Policy:
         protects = spec.action is PolicyAction.PROTECT and spec.template is not None
         self.reqid = spec.template.reqid if protects and spec.template else 0
         self.last_use: float | None = None
+        self.rank = 0
 
     def matches(self, flow: Flow) -> bool:
         """Tell whether a packet is within both selectors."""
@@ -66,6 +68,7 @@ class PolicyIndex:
     def __init__(self) -> None:
         # Guards _files: policies come and go on workers while the device's loop looks them up.
         self._lock = threading.Lock()
+        self._count = 0
         # family -> prefix length -> first bits of the destination -> the same of the source
         self._files: dict[int, dict[int, dict[int, dict[int, dict[int, list[Policy]]]]]] = {}
 
@@ -73,6 +76,8 @@ class PolicyIndex:
         """File a policy."""
         place = _place(policy)
         with self._lock:
+            self._count += 1
+            policy.rank = self._count
             prefixes = self._files.setdefault(place.family, {})
             networks = prefixes.setdefault(place.destination_prefix, {})
             source_prefixes = networks.setdefault(place.destination, {})
@@ -109,7 +114,12 @@ class PolicyIndex:
                     continue
                 for source_prefix, sources in source_prefixes.items():
                     for policy in sources.get(flow.source >> (bits - source_prefix), ()):
-                        stronger = best is None or policy.priority < best.priority
+                        # Rarely equal, so the second comparison costs next to nothing.
+                        stronger = (
+                            best is None
+                            or policy.priority < best.priority
+                            or (policy.priority == best.priority and policy.rank < best.rank)
+                        )
                         if stronger and policy.matches(flow):
                             best = policy
         return best
