@@ -14,7 +14,7 @@ _SHELL: Final = "/bin/sh"
 _SCRIPT: Final = 'read -r order && exec rm -f -- "$@"'
 
 
-PATIENCE: Final = 1.0
+PATIENCE: Final = 5.0
 """Seconds that the removal of the files is waited for."""
 
 
