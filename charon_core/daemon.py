@@ -31,6 +31,7 @@ from charon_core.credentials.manager import CredentialManager
 from charon_core.crypto.random import SystemRandom
 from charon_core.eap.registry import EapRegistry
 from charon_core.exit_codes import ExitCode
+from charon_core.janitor import Janitor
 from charon_core.kernel.backends import BackendRegistry
 from charon_core.kernel.interface import BackendContext, KernelError, KernelUnavailable
 from charon_core.kernel.manager import KernelInterface
@@ -40,12 +41,17 @@ from charon_core.network.sender import Sender
 from charon_core.network.socket import IkeSockets, NetworkError, SocketConfig
 from charon_core.plugin.facade import Daemon as Facade
 from charon_core.plugin.loader import PluginHost
+from charon_core.privileges import (
+    Account,
+    PrivilegesError,
+    check_imports,
+    drop_privileges,
+    find_account,
+)
 from charon_core.process import (
     AlreadyRunning,
     InstanceLock,
     PidFile,
-    PrivilegesError,
-    drop_privileges,
     request_stop,
     take_signals,
     wait_for_signals,
@@ -75,6 +81,8 @@ if TYPE_CHECKING:
 _NATT_PORT: Final = 4500
 _LIST_INTERVAL: Final = 60.0
 """Seconds between two looks at which revocation lists expire soon."""
+_QUIET: Final = 0.5
+"""Seconds after the start until what can wait is done."""
 
 
 class StartError(Exception):
@@ -95,7 +103,10 @@ class Daemon:
         self._paths = paths
         self._settings = overrides.apply(settings)
         self._stop = ExitStack()
+        # What comes last at the stop, only before the lock is given back.
+        self._last = ExitStack()
         self._started = time.time()
+        self._has_log = False
         self.bus = Bus()
         self.host = PluginHost(self._settings, self._say_of(Group.DMN))
 
@@ -109,16 +120,31 @@ class Daemon:
         """
         try:
             self._start()
+        except StartError as error:
+            self._tell_why(error)
+            self._stop.close()
+            raise
         except BaseException:
             self._stop.close()
             raise
 
+    def _tell_why(self, error: StartError) -> None:
+        """Say why there is no start, where the operator looks: under starter only the log is."""
+        if self._has_log:
+            self._say(Level.AUDIT, "not started: %s", error)
+        else:
+            from charon_core.last_words import write_to_logs
+
+            write_to_logs(self._settings.log, self._paths, f"not started: {error}")
+
     def _start(self) -> None:
         settings = self._settings
         self._take_lock()
+        account = self._find_account()
         kernel_backends = BackendRegistry()
         self.host.discover()
         self.host.prepare(self.bus, kernel_backends, self._paths)
+        self._has_log = True
         self._say(Level.CONTROL, "starting charon %s", __version__)
         for note in self._overrides.notes:
             self._say(Level.CONTROL, "%s", note)
@@ -141,7 +167,9 @@ class Daemon:
         self.sender = Sender(self.sockets, self.bus, settings.network.send_backlog)
         self.manager = self._make_manager(paths)
         self.kernel.add_listener(KernelEventHandler(self.manager, self.bus, self.processor.queue))
-        self.controller = Controller(self.manager, self.bus, paths, self.processor.queue)
+        self.controller = Controller(
+            self.manager, self.bus, paths, self.processor.queue, self.scheduler.schedule
+        )
         self.receiver = Receiver(
             self.sockets,
             self.sender,
@@ -154,7 +182,7 @@ class Daemon:
         self.host.load(self._facade())
         self._stop.callback(self.host.destroy)
         self._write_pid_file()
-        self._drop_privileges()
+        self._drop_privileges(account)
         self._start_threads()
         self._say(Level.CONTROL, "ready after %.0f ms", (time.time() - self._started) * 1000)
 
@@ -168,6 +196,7 @@ class Daemon:
             reason = f"lock file {self._paths.lock_file}: {error.strerror}"
             raise StartError(ExitCode.INITIALISATION_FAILED, reason) from None
         self._stop.callback(lock.release)
+        self._stop.callback(self._last.close)
 
     def _write_pid_file(self) -> None:
         """Say that control sockets are open: who connects now waits for the threads to start."""
@@ -230,6 +259,7 @@ class Daemon:
             },
             spi_range=(settings.spi_min, settings.spi_max),
             esp_socket=self.sockets,
+            later=self._later,
         )
         try:
             selection = registry.select(settings.backend, context)
@@ -377,12 +407,47 @@ class Daemon:
             version=__version__,
         )
 
-    def _drop_privileges(self) -> None:
+    def _find_account(self) -> Account | None:
         process = self._settings.charon
         try:
-            drop_privileges(process.user, process.group)
+            return find_account(process.user, process.group)
         except PrivilegesError as error:
-            raise StartError(ExitCode.INITIALISATION_FAILED, str(error)) from None
+            raise self._privileges_refused(error) from None
+
+    def _drop_privileges(self, account: Account | None) -> None:
+        if account is None:
+            return
+        self.host.give_logs_to(account.uid, account.gid)
+        if account.user:
+            self._engage_janitor(account)
+        try:
+            drop_privileges(account, for_good=self._settings.charon.no_new_privileges)
+            if account.user:
+                check_imports(account.user)
+        except PrivilegesError as error:
+            raise self._privileges_refused(error) from None
+
+    def _engage_janitor(self, account: Account) -> None:
+        """Keep somebody who can remove what lies in folders of root."""
+        paths = self._paths
+        sockets = (paths.control_socket, paths.xml_socket)
+        # A socket that is not the user's is none that our plugins have made.
+        ours = [path for path in sockets if path.exists() and path.stat().st_uid == account.uid]
+        janitor = Janitor((paths.pid_file, *ours))
+        try:
+            janitor.engage()
+        except OSError as error:
+            self._say(
+                Level.CONTROL,
+                "pid file and control sockets will be left behind at the stop: %s", error.strerror,
+            )  # fmt: skip
+        self._last.callback(janitor.clean)
+
+    def _privileges_refused(self, error: PrivilegesError) -> StartError:
+        from charon_core.settings.reader import problem_at
+
+        problem = problem_at(self._paths.settings, ("charon", error.key), str(error))
+        return StartError(ExitCode.INITIALISATION_FAILED, str(problem))
 
     def _start_threads(self) -> None:
         """Start kernel, timers, receiver and workers; from here on the daemon acts."""
@@ -441,6 +506,10 @@ class Daemon:
 
         return cancel
 
+    def _later(self, name: str, function: Callable[[], None]) -> None:
+        # Not at once: who waits for the control socket comes first.
+        self.scheduler.schedule(CallbackJob(name, function, Priority.LOW), _QUIET)
+
     def _job_failed(self, job: Job, error: BaseException) -> None:
         trace = Multiline("".join(traceback.format_exception(error)).rstrip())
         self.bus.log(Group.JOB, Level.AUDIT, "job '%s' failed: %s", job, trace)
@@ -496,7 +565,6 @@ def run(settings: Settings, paths: Paths, overrides: Overrides) -> int:
     try:
         daemon.start()
     except StartError as error:
-        daemon.bus.log(Group.DMN, Level.AUDIT, "not started: %s", error)
         sys.stderr.write(f"charon: not started: {error}\n")
         return error.code
     signal_name = wait_for_signals(daemon.reload)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import queue
 import time
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from charon_core.bus.listener import Group, Level
+from charon_core.control.following import Follower, Following
 from charon_core.control.jobs import Initiation, Rekeying, Termination
+from charon_core.control.result import Result
 from charon_core.control.stream import LogStream
 
 if TYPE_CHECKING:
@@ -21,21 +22,12 @@ if TYPE_CHECKING:
     from charon_core.control.jobs import Operation
     from charon_core.control.paths import PathFinder
     from charon_core.processing.job import Job
+    from charon_core.processing.scheduler import Timer
     from charon_core.sa.manager import IkeSaManager
     from charon_core.sa.snapshot import IkeSaSnapshot
 
 _POLL: Final = 0.25
 """Seconds between two looks at whether the caller has waited for long enough."""
-
-
-class Result(Enum):
-    """How a command ended."""
-
-    SUCCESS = "success"
-    FAILED = "failed"
-    TIMEOUT = "timeout"
-    """It goes on, but the caller does not wait any more."""
-    NOT_FOUND = "not found"
 
 
 class Controller:
@@ -44,6 +36,10 @@ class Controller:
     A command runs as a job. With `on_log` the caller waits for its end, and is handed every log
     line of the IKE_SA in question up to `level` meanwhile; returning False from `on_log` ends
     the waiting (TIMEOUT), not the command. Without `on_log` the call returns at once (SUCCESS).
+
+    Who has many to wait for gives `on_result`, too: then the call returns at once, SUCCESS if the
+    command has begun (else `on_result` is never called), and no thread waits. Both are called on
+    threads of the daemon, and must not block.
     """
 
     def __init__(
@@ -52,6 +48,7 @@ class Controller:
         bus: Bus,
         paths: PathFinder,
         submit: Callable[[Job], bool],
+        schedule: Callable[[Job, float], Timer],
     ) -> None:
         """Connect to the IKE_SAs.
 
@@ -60,11 +57,13 @@ class Controller:
             bus: Where log lines come from.
             paths: Finds the addresses between which a connection is to be initiated.
             submit: Queues a job; False if the daemon stops or its queue is full.
+            schedule: Has a job run after so many seconds.
         """
         self._manager = manager
         self._bus = bus
         self._paths = paths
         self._submit = submit
+        self._schedule = schedule
 
     def initiate(
         self,
@@ -73,6 +72,7 @@ class Controller:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         """Bring a CHILD_SA up, and its IKE_SA if there is none yet.
@@ -82,6 +82,7 @@ class Controller:
             child: Which of its CHILD_SAs; None for the first.
             timeout: Seconds to wait at the most; None for as long as it takes.
             on_log: Takes log lines while the caller waits; None not to wait.
+            on_result: Takes the result, so that nobody has to wait; only with `on_log`.
             level: The highest level of these lines.
         """
         chosen = child or next(iter(peer.children), None)
@@ -91,7 +92,7 @@ class Controller:
             )
             return Result.NOT_FOUND
         job = Initiation(self._manager, self._paths, peer, chosen)
-        return self._run(job, timeout, on_log, level)
+        return self._run(job, timeout, on_log, on_result, level)
 
     def terminate_ike(
         self,
@@ -99,10 +100,13 @@ class Controller:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         """Delete an IKE_SA with its CHILD_SAs; arguments as of `initiate`."""
-        return self._run(Termination(self._manager, ike=unique_id), timeout, on_log, level)
+        return self._run(
+            Termination(self._manager, ike=unique_id), timeout, on_log, on_result, level
+        )
 
     def terminate_child(
         self,
@@ -110,10 +114,13 @@ class Controller:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         """Delete a CHILD_SA; arguments as of `initiate`."""
-        return self._run(Termination(self._manager, child=unique_id), timeout, on_log, level)
+        return self._run(
+            Termination(self._manager, child=unique_id), timeout, on_log, on_result, level
+        )
 
     def rekey_ike(
         self,
@@ -121,10 +128,11 @@ class Controller:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         """Replace an IKE_SA by a new one; arguments as of `initiate`."""
-        return self._run(Rekeying(self._manager, ike=unique_id), timeout, on_log, level)
+        return self._run(Rekeying(self._manager, ike=unique_id), timeout, on_log, on_result, level)
 
     def rekey_child(
         self,
@@ -132,10 +140,13 @@ class Controller:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         """Replace a CHILD_SA by a new one; arguments as of `initiate`."""
-        return self._run(Rekeying(self._manager, child=unique_id), timeout, on_log, level)
+        return self._run(
+            Rekeying(self._manager, child=unique_id), timeout, on_log, on_result, level
+        )
 
     def list_ike_sas(self, *, wait: bool = True) -> list[IkeSaSnapshot]:
         """Return all IKE_SAs, newest first; without `wait` those at work are left out."""
@@ -146,10 +157,20 @@ class Controller:
         operation: Operation,
         timeout: float | None,
         on_log: Callable[[LogRecord], bool] | None,
+        on_result: Callable[[Result], None] | None,
         level: Level,
     ) -> Result:
         if on_log is None:
             return Result.SUCCESS if self._submit(operation) else Result.FAILED
+        if on_result is not None:
+            following = Following(
+                self._bus, operation, Follower(on_log, on_result, level), self._submit
+            )
+            if not following.begin():
+                return Result.FAILED
+            if timeout is not None:
+                following.limit(self._schedule, timeout)
+            return Result.SUCCESS
         stream = LogStream(level, operation)
         self._bus.add_logger(stream)
         try:
@@ -180,6 +201,4 @@ class Controller:
                 continue
             if record is not None and not on_log(record):
                 return Result.TIMEOUT
-        if operation.found is False:
-            return Result.NOT_FOUND
-        return Result.SUCCESS if operation.succeeded else Result.FAILED
+        return Result.of(operation)

@@ -82,12 +82,21 @@ class PeerTrust:
             if chain is not None:
                 keys.append(TrustedKey(leaf.public_key, chain))
         if not keys and not problems:
-            problems.add(
-                ProblemKind.UNTRUSTED,
-                f"no certificate and no public key of '{identity}' is here: the peer sent no "
-                "certificate, and none is configured (rightcert, rightsigkey)",
-            )
+            problems.add(ProblemKind.UNTRUSTED, self._nothing_known(identity))
         return Verdict(tuple(keys), tuple(problems))
+
+    def _nothing_known(self, identity: Identification) -> str:
+        """Say why there is not even a certificate to look at."""
+        here = f"no certificate and no public key of '{identity}' is here"
+        if next(iter(self._source.trust_anchors()), None) is None:
+            return (
+                f"{here}: no CA is trusted (its certificate belongs into ipsec.d/cacerts), so the "
+                "peer was asked for no certificate, and sent none; nor is one configured "
+                "(rightcert, rightsigkey)"
+            )
+        return (
+            f"{here}: the peer sent no certificate, and none is configured (rightcert, rightsigkey)"
+        )
 
     def _raw_keys(
         self, identity: Identification, auth: AuthConfig, problems: Problems

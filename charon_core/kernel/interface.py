@@ -164,6 +164,8 @@ class BackendContext:
     spi_range: tuple[int, int] = (SPI_MINIMUM, SPI_MAXIMUM)
     """Least and greatest SPI to allocate (settings ``kernel.spi_min`` and ``spi_max``)."""
     esp_socket: EspSocket | None = None
+    later: Callable[[str, Callable[[], None]], None] | None = None
+    """``later(name, function)``: run it when the daemon is ready, by a job of priority LOW."""
 
 
 class IpsecBackend(Protocol):
@@ -175,6 +177,7 @@ class IpsecBackend(Protocol):
 
     name: str
     features: frozenset[KernelFeature]
+    # Further, where it is known: `algorithms`, an `EspAlgorithms`. Without it, everything is tried.
 
     def probe(self) -> None:
         """Find out whether this backend works here, leaving nothing behind.

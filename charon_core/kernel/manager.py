@@ -15,7 +15,9 @@ from charon_core.kernel.source_routes import SourceRoutes
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from charon_core.config.proposal import Proposal
     from charon_core.config.traffic_selector import TrafficSelector
+    from charon_core.kernel.esp_algorithms import EspAlgorithms
     from charon_core.kernel.interface import (
         Encapsulation,
         IpsecBackend,
@@ -102,6 +104,21 @@ class KernelInterface:
     def features(self) -> frozenset[KernelFeature]:
         """What the backend in use can do."""
         return self.ipsec.features
+
+    def installable(self, proposals: tuple[Proposal, ...]) -> tuple[Proposal, ...]:
+        """Return what of the proposals of a CHILD_SA the backend in use can install."""
+        algorithms = self._algorithms
+        return proposals if algorithms is None else algorithms.installable(proposals)
+
+    def missing(self, proposals: tuple[Proposal, ...]) -> str:
+        """Return which algorithms of proposals the backend lacks, in words; empty if none."""
+        algorithms = self._algorithms
+        names = [] if algorithms is None else algorithms.missing(proposals)
+        return f"kernel backend '{self.ipsec.name}' has no {', '.join(names)}" if names else ""
+
+    @property
+    def _algorithms(self) -> EspAlgorithms | None:
+        return getattr(self.ipsec, "algorithms", None)
 
     # -- SAs ----------------------------------------------------------------------------------
 

@@ -134,6 +134,7 @@ class KernelRoute(NamedTuple):
     gateway: str
     source: str
     mtu: int
+    protocol: int = 0
 
     @property
     def concerns_peers(self) -> bool:
@@ -211,7 +212,7 @@ def parse_route(frame: Frame) -> KernelRoute | None:
         struct.error, ValueError: the message is malformed.
     """
     body = frame.body
-    family, prefix, _, _, table, _, _, kind, flags = _RTMSG.unpack_from(body)
+    family, prefix, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(body)
     if family not in {socket.AF_INET, socket.AF_INET6}:
         return None
     found = dict(attributes(body, _RTMSG.size))
@@ -226,6 +227,7 @@ def parse_route(frame: Frame) -> KernelRoute | None:
         gateway=_host(found[_RTA_GATEWAY]) if _RTA_GATEWAY in found else "",
         source=_host(found[_RTA_PREFSRC]) if _RTA_PREFSRC in found else "",
         mtu=_u32(metrics[_RTAX_MTU]) if _RTAX_MTU in metrics else 0,
+        protocol=protocol,
     )
 
 

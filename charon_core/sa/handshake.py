@@ -17,6 +17,7 @@ class Handshake:
         "own_message",
         "own_nonce",
         "peer_hashes",
+        "peer_id_body",
         "peer_int_auth",
         "peer_message",
         "peer_nonce",
@@ -29,6 +30,8 @@ class Handshake:
         self.own_message = b""
         """Our IKE_SA_INIT message as it was sent; AUTH covers it."""
         self.peer_message = b""
+        self.peer_id_body = b""
+        """The peer's last ID payload as it came, which its AUTH covers (RFC 7296 2.15)."""
         """The peer's IKE_SA_INIT message as it came."""
         self.proposal_number = 1
         """The number of the initiator's proposal that we selected."""

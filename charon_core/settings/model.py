@@ -41,6 +41,11 @@ class ProcessSettings(Section):
         check=checks.user_name,
         example='"charon"',
     )
+    no_new_privileges: bool = option(
+        True,
+        "With a user: forbid everything that the daemon starts to gain rights, as sudo would. "
+        "false: where an updown script needs sudo.",
+    )
     stop_timeout: float = option(
         2.0,
         "Longest wait for deletes to be sent and for busy workers at the stop.",

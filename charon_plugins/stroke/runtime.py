@@ -138,7 +138,12 @@ class Runtime:
         )
         credentials = CredentialCommands(self.credentials, daemon.credentials, report)
         control = ControlCommands(
-            daemon.controller, daemon.backends, report, self._timeout, credentials.purge
+            daemon.controller,
+            daemon.backends,
+            report,
+            self._timeout,
+            forget=credentials.purge,
+            is_refused=connections.is_refused,
         )
         maintenance = MaintenanceCommands(daemon, lambda: self._settings, report)
         return Service(
@@ -162,6 +167,8 @@ class Runtime:
             look_up=daemon.resolver.look_up,
             pools=daemon.attributes.memory,
             allow_swap=self._settings.allow_swap,
+            installable=daemon.kernel.installable,
+            missing=daemon.kernel.missing,
         )
 
 

@@ -19,6 +19,7 @@ from charon_core.kernel.interface import (
     SaNotFound,
 )
 from charon_core.kernel.userspace.acquires import Acquires
+from charon_core.kernel.userspace.algorithms import ALGORITHMS
 from charon_core.kernel.userspace.datapath import DataPath
 from charon_core.kernel.userspace.host import Host
 from charon_core.kernel.userspace.settings import UserspaceOptions
@@ -84,6 +85,7 @@ class UserspaceBackend:
     """
 
     name = "userspace"
+    algorithms = ALGORITHMS
 
     def __init__(self, context: BackendContext, host: Host | None = None) -> None:
         """Make the backend; nothing is opened yet.
@@ -152,6 +154,8 @@ class UserspaceBackend:
             undo.callback(self._return_socket)
             self._context.run_loop(_LOOP_NAME, path.turn, path.end_loop)
             undo.pop_all()
+        if self._context.later is not None:
+            self._context.later("load numpy", path.load_rows)
         self._log(
             _CONTROL,
             "TUN device %s: offloads: %s; ESP in UDP%s",

@@ -60,6 +60,10 @@ class ChildCreate(WatchedTask):
         self._selected: Proposal | None = None
         self._replaces: ChildSa | None = None
 
+    def _proposals(self, config: ChildConfig) -> tuple[Proposal, ...]:
+        """Return what of a configuration's proposals the kernel can do."""
+        return self.ike.env.kernel.installable(config.proposals)
+
     def _make_child(self, config: ChildConfig) -> ChildSa:
         ike = self.ike
         return ChildSa(

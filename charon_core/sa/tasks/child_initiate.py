@@ -112,6 +112,14 @@ class ChildInitiate(ChildCreate):
             return Outcome.DONE
         child = self._make_child(config)
         ike.log(Group.IKE, Level.AUDIT, "establishing CHILD_SA %s", child)
+        if not self._proposals(config):
+            ike.log(
+                Group.IKE, Level.CONTROL,
+                "unable to establish CHILD_SA %s: none of its proposals can be installed, %s; "
+                "change esp=", child, ike.env.kernel.missing(config.proposals),
+            )  # fmt: skip
+            self._fail(child)
+            return Outcome.DONE
         try:
             spi = child.allocate_spi()
         except KernelError as error:
@@ -121,7 +129,7 @@ class ChildInitiate(ChildCreate):
         self._child = child
         self._lead(out)
         in_auth = exchange == ExchangeType.IKE_AUTH
-        proposals = config.proposals
+        proposals = self._proposals(config)
         if in_auth:
             proposals = tuple(proposal.without_key_exchanges() for proposal in proposals)
         out.append(
@@ -195,7 +203,7 @@ class ChildInitiate(ChildCreate):
         name = name_of(NotifyType, refusal.notify_type)
         # Once: a responder that changes its mind each time would keep us busy for ever.
         if refusal.notify_type == NotifyType.INVALID_KE_PAYLOAD and not self._is_correction:
-            method, is_sensible = demanded_method(refusal, config.proposals, self._method)
+            method, is_sensible = demanded_method(refusal, self._proposals(config), self._method)
             if is_sensible:
                 ike.log(
                     Group.IKE, Level.CONTROL,
@@ -213,7 +221,7 @@ class ChildInitiate(ChildCreate):
         }
         kind = kinds.get(refusal.notify_type)
         if kind is AlertKind.PROPOSAL_MISMATCH_CHILD:
-            offered_text = ", ".join(map(str, config.proposals))
+            offered_text = ", ".join(map(str, self._proposals(config)))
             ike.alert(
                 kind,
                 f"peer accepts none of the proposals of CHILD_SA '{config.name}': {offered_text}; "
@@ -249,12 +257,11 @@ class ChildInitiate(ChildCreate):
             return f"the response lacks SA, TSi or TSr: {message.summary()}"
         answers = security_association.proposals
         chosen = [Proposal.from_wire(p) for p in answers]
-        selection = (
-            select(config.proposals, chosen, ignore_ke=in_auth) if len(chosen) == 1 else None
-        )
+        proposals = self._proposals(config)
+        selection = select(proposals, chosen, ignore_ke=in_auth) if len(chosen) == 1 else None
         if selection is None or not chosen[0].is_single:
             return "peer selected a proposal that was not offered; " + explain_mismatch(
-                config.proposals, chosen, ignore_ke=in_auth
+                proposals, chosen, ignore_ke=in_auth
             )
         if not is_usable_spi(answers[0].spi):
             return f"the SPI of the peer, {answers[0].spi.hex()}, is not usable"

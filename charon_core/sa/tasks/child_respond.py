@@ -204,13 +204,18 @@ class ChildRespond(ChildCreate):
         if not self._has_room():
             self._refuse(NotifyType.NO_ADDITIONAL_SAS)
             return None
-        selection = select(config.proposals, offered, ignore_ke=in_auth)
+        proposals = self._proposals(config)
+        selection = select(proposals, offered, ignore_ke=in_auth)
         if selection is None:
             ike.alert(
                 AlertKind.PROPOSAL_MISMATCH_CHILD,
                 explain_mismatch(
-                    config.proposals, offered, connection=config.name, ignore_ke=in_auth
-                ),
+                    proposals or config.proposals,
+                    offered,
+                    connection=config.name,
+                    ignore_ke=in_auth,
+                )
+                + self._lack(config),
                 child=config.name,
             )
             self._refuse(NotifyType.NO_PROPOSAL_CHOSEN)
@@ -234,6 +239,10 @@ class ChildRespond(ChildCreate):
         child = self._make_child(config)
         child.remote_spi = int.from_bytes(answer.spi, "big")
         return child
+
+    def _lack(self, config: ChildConfig) -> str:
+        missing = self.ike.env.kernel.missing(config.proposals)
+        return f"; {missing}" if missing else ""
 
     def _is_allowed(self) -> bool:
         """Whether this IKE_SA may have another CHILD_SA; leaves a refusal if not."""

@@ -108,6 +108,7 @@ class IkeAuth(Task):
                 )  # fmt: skip
             return Outcome.DESTROY
         identity = Identification.from_wire(id_payload.id_type, id_payload.data)
+        ike.handshake.peer_id_body = id_payload.encode_body()
         ike.remote_id = identity
         expected = config.remote[0]
         try:
@@ -144,6 +145,7 @@ class IkeAuth(Task):
             self._refused = True
             return Outcome.MORE
         identity = Identification.from_wire(id_payload.id_type, id_payload.data)
+        ike.handshake.peer_id_body = id_payload.encode_body()
         ike.remote_id = identity
         wanted = message.first(IdentificationResponder)
         own = Identification.from_wire(wanted.id_type, wanted.data) if wanted is not None else None

@@ -11,7 +11,7 @@ from charon_core.encoding.registry import ProtocolId
 from charon_plugins.stroke.connections import addresses, choices, lifetimes
 from charon_plugins.stroke.connections.authentication import AuthBuilder
 from charon_plugins.stroke.connections.child import ChildBuilder
-from charon_plugins.stroke.connections.ends import Side, resolve_same, sides
+from charon_plugins.stroke.connections.ends import Side, check_lists, resolve_same, sides
 from charon_plugins.stroke.connections.problems import (
     IncompleteError,
     InvalidConnectionError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from charon_core.attributes.memory import MemoryPools
+    from charon_core.config.proposal import Proposal
     from charon_core.credentials.certificates import Certificate
     from charon_plugins.stroke.wire.bodies import AddConn
 
@@ -41,6 +42,8 @@ class Surroundings:
         look_up: addresses of a host name; may block.
         pools: takes the pools of virtual addresses that connections name.
         allow_swap: exchange the ends if the right one is ours.
+        installable: what of the proposals of a CHILD_SA can be installed here.
+        missing: which of their algorithms cannot, in words.
     """
 
     certs: Path
@@ -48,6 +51,8 @@ class Surroundings:
     look_up: Callable[[str], Iterable[str]]
     pools: MemoryPools
     allow_swap: bool = True
+    installable: Callable[[tuple[Proposal, ...]], tuple[Proposal, ...]] = lambda given: given
+    missing: Callable[[tuple[Proposal, ...]], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,12 @@ def build(connection: AddConn, surroundings: Surroundings) -> Built:
     """
     problems = Problems()
     try:
-        problems.gather({"supported": lambda: _check_supported(connection)})
+        problems.gather(
+            {
+                "supported": lambda: _check_supported(connection),
+                "lists": lambda: check_lists(connection),
+            }
+        )
         return _Builder(connection, surroundings, problems).build()
     except IncompleteError:
         raise InvalidConnectionError(tuple(problems.complaints)) from None
@@ -112,7 +122,7 @@ class _Builder:
     def build(self) -> Built:
         conn, local, remote = self._connection, self._local, self._remote
         auth = AuthBuilder(conn, self._surroundings.certs, self._problems, self._certificates)
-        child = ChildBuilder(conn, local, remote, self._problems)
+        child = ChildBuilder(conn, local, remote, self._problems, self._surroundings)
         parts = self._problems.gather(
             {
                 "ike": self._ike,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -92,11 +93,15 @@ class CredentialStore:
         try:
             loaded = self._loader.load(conversation)
         except FileNotFoundError:
-            self._report("there is no file of secrets: those loaded before are kept")
+            self._tell(channel, "there is no file of secrets: those loaded before are kept")
             return
         except OSError as error:
-            reason = error.strerror or error
-            self._report(f"secrets cannot be read, those loaded before are kept: {reason}")
+            file = error.filename or "a file of secrets"
+            self._tell(
+                channel,
+                f"'{file}' cannot be read, secrets loaded before are kept: "
+                f"{error.strerror or error}{self._hint(error)}",
+            )
             return
         with self._lock:
             self._secrets.replace_secrets(loaded.shared, loaded.keys)
@@ -105,6 +110,16 @@ class CredentialStore:
                     self._secrets.add_trust_anchor(certificate)
                 else:
                     self._secrets.add_certificate(certificate)
+
+    def _tell(self, channel: Channel | None, text: str) -> None:
+        self._report(text)
+        if channel is not None:
+            channel.write_line(text)
+
+    def _hint(self, error: OSError) -> str:
+        if not isinstance(error, PermissionError):
+            return ""
+        return f"; let the daemon's user (number {os.geteuid()}) read it, e.g. by its group"
 
     def load_authorities(self) -> None:
         """Read the CA certificates: those of ca sections first, then the folder."""

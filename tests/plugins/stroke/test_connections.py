@@ -713,3 +713,24 @@ def _encodes(connection: AddConn) -> bool:
     except ValueError:
         return False
     return True
+
+
+def test_esp_that_the_kernel_backend_lacks_is_left_out_with_a_note(
+    surroundings: Surroundings,
+) -> None:
+    lacking = replace(
+        surroundings,
+        installable=lambda given: tuple(p for p in given if "3DES" not in str(p)),
+        missing=lambda _: "kernel backend 'x' has no 3DES_CBC",
+    )
+    result = built(lacking, algorithms=Algorithms(esp="3des-sha1,aes128-sha256!"))
+    assert result.peer.children[0].proposals == parse_proposals("aes128-sha256!", ProtocolId.ESP)
+    (note,) = result.notes
+    assert note == (
+        "esp = '3des-sha1,aes128-sha256!': taken without what cannot be installed: "
+        "kernel backend 'x' has no 3DES_CBC"
+    )
+    assert complaints(lacking, algorithms=Algorithms(esp="3des-sha1!")) == (
+        "esp = '3des-sha1!': expected algorithms that can be installed: "
+        "kernel backend 'x' has no 3DES_CBC"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from charon_plugins.stroke.wire.bodies import (
     Purge,
     TerminateSrcip,
 )
-from charon_plugins.stroke.wire.message import Message
+from charon_plugins.stroke.wire.message import Message, encode
 from charon_plugins.stroke.wire.types import MessageType, PurgeFlag
 from tests.plugins.stroke.fakes import World, child_sa, ike_sa, record
 
@@ -133,15 +134,21 @@ def test_up_of_a_connection_without_such_a_child_initiates_all(world: World) -> 
 def test_client_that_goes_away_ends_the_waiting_not_the_work(world: World) -> None:
     add(world, "home")
     world.controller.records = [record("detail", Level.MORE)] * 3
+    ended = threading.Event()
+    with world.connect() as client:
 
-    from charon_plugins.stroke.wire.message import encode
+        def leave() -> None:
+            client.close()
+            ended.set()
 
-    client = world.connect()
-    world.controller.meanwhile = client.close
-    client.sendall(encode(Message(MessageType.INITIATE, Name("home"), 2)))
+        world.controller.meanwhile = leave
+        client.sendall(encode(Message(MessageType.INITIATE, Name("home"), 2)))
+        # Otherwise the request may find the client gone before it has begun.
+        assert ended.wait(10)
     assert world.ask(Message(MessageType.STATUS, Name())).endswith("none\n")
 
 
+WRONG = "terminate: expected NAME, NAME[], NAME[*], [ID], NAME{{}}, NAME{{*}} or {{ID}}, not '{}'\n"
 SAS = [
     ike_sa(unique_id=3, name="b", children=(child_sa(unique_id=7, name="b"),)),
     ike_sa(
@@ -172,18 +179,18 @@ SAS = [
             [("child", 5), ("child", 4)],
         ),
         ("{4}", "CHILD_SA {4} closed successfully\n", [("child", 4)]),
-        ("x", "", []),
-        ("x{*}", "", []),
-        ("a[", "", []),
-        ("a]", "", []),
-        ("a[x]", "", []),
-        ("a{1", "", []),
-        ("", "", []),
-        ("[]", "", []),
-        ("[*]", "", []),
-        ("{*}", "", []),
-        ("a[1]{2}", "", []),
-        ("a[99999999999999]", "", []),
+        ("x", "terminate: no IKE_SA is called 'x'\n", []),
+        ("x{*}", "terminate: no CHILD_SA is called 'x'\n", []),
+        ("a[", WRONG.format("a["), []),
+        ("a]", WRONG.format("a]"), []),
+        ("a[x]", WRONG.format("a[x]"), []),
+        ("a{1", WRONG.format("a{1"), []),
+        ("", WRONG.format(""), []),
+        ("[]", WRONG.format("[]"), []),
+        ("[*]", WRONG.format("[*]"), []),
+        ("{*}", WRONG.format("{*}"), []),
+        ("a[1]{2}", WRONG.format("a[1]{2}"), []),
+        ("a[99999999999999]", WRONG.format("a[99999999999999]"), []),
     ],
 )
 def test_down(world: World, specifier: str, reply: str, calls: list[tuple[str, int]]) -> None:
@@ -207,7 +214,9 @@ def test_rekey_queues_the_work_and_replies_nothing(
     world: World, specifier: str, calls: list[tuple[str, int]]
 ) -> None:
     world.controller.sas = SAS
-    assert world.ask(Message(MessageType.REKEY, Name(specifier), 1)) == ""
+    reply = world.ask(Message(MessageType.REKEY, Name(specifier), 1))
+    assert reply.startswith("rekey: ") if not calls else reply == ""
+    assert world.ask(Message(MessageType.REKEY, Name("x"), -1)) == ""
     assert commands(world) == [(*call, None, False) for call in calls]
 
 

@@ -99,7 +99,10 @@ class TestChains:
 
     def test_nothing_is_known(self):
         assert refused(
-            verdict(credentials(ROOT)), ProblemKind.UNTRUSTED, "no certificate", "rightcert"
+            verdict(credentials(ROOT)), ProblemKind.UNTRUSTED, "the peer sent no", "rightcert"
+        )
+        assert refused(
+            verdict(credentials()), ProblemKind.UNTRUSTED, "no CA is trusted", "ipsec.d/cacerts"
         )
 
     def test_order_and_repetition_of_presented_certificates_do_not_matter(self):

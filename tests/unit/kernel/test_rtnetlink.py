@@ -205,7 +205,7 @@ def test_route_of_the_kernel() -> None:
             type=1,
         )
     )
-    assert route == ("10.2.0.0", 16, 5000, 1, 0, 3, "10.0.0.254", "10.0.0.1", 1300)
+    assert route == ("10.2.0.0", 16, 5000, 1, 0, 3, "10.0.0.254", "10.0.0.1", 1300, 0)
     assert route is not None
     assert route.concerns_peers
     assert not route._replace(kind=2).concerns_peers

@@ -128,3 +128,12 @@ def test_the_index_finds_what_a_scan_finds(
 def test_every_prefix_length(prefix: int) -> None:
     made, policies = index(policy_spec("0.0.0.0/0", f"128.0.0.0/{prefix}"))
     assert made.find(flow("1.1.1.1", "128.0.0.0")) is policies[0]
+
+
+def test_among_equals_the_first_counts_in_whichever_network_it_is_filed() -> None:
+    # The second opens the files of a network in which a later equal of the first lies, too.
+    specs = [([0, 1], [0, 1], 0), ([0, 0], [0, 0], 0), ([0, 1], [0, 0], 0)]
+    made, policies = index(*(range_spec(*spec) for spec in specs))
+    assert made.find(flow("10.0.0.1", "10.0.0.0")) is policies[0]
+    made, policies = index(*(range_spec(*spec) for spec in reversed(specs)))
+    assert made.find(flow("10.0.0.1", "10.0.0.0")) is policies[0]
