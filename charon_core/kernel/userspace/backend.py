@@ -21,6 +21,7 @@ from charon_core.kernel.interface import (
 from charon_core.kernel.userspace.acquires import Acquires
 from charon_core.kernel.userspace.algorithms import ALGORITHMS
 from charon_core.kernel.userspace.datapath import DataPath
+from charon_core.kernel.userspace.guard_keeper import GuardKeeper
 from charon_core.kernel.userspace.host import Host
 from charon_core.kernel.userspace.settings import UserspaceOptions
 from charon_core.kernel.userspace.spis import SpiAllocator
@@ -107,6 +108,7 @@ class UserspaceBackend:
         self.features = _FEATURES
         self.tables = Tables(self.options.mtu)
         self._acquires = Acquires(self._report_acquire)
+        self._guard = GuardKeeper(context)
         self._spis = SpiAllocator(context.random, *context.spi_range)
         # Guards the attributes below, and makes each change of an SA or a policy one step.
         self._lock = threading.RLock()
@@ -136,7 +138,10 @@ class UserspaceBackend:
         with contextlib.ExitStack() as undo:
             device = self._host.open_device(options)
             path = DataPath(device, self.tables, self, self._select_sender, self._log)
+            undo.callback(self._guard.close)
             undo.callback(path.close)
+            path.watch(self._guard.open(self._host, device.name, options))
+            undo.callback(self._guard.remove)
             routes = self._host.open_routes(device.name, options)
             if routes is not None:
                 undo.callback(routes.close)
@@ -167,12 +172,14 @@ class UserspaceBackend:
     def stop(self) -> None:
         """Close the device and take away routes and rules; SAs and policies stay in memory."""
         path, routes, raw = self._forget()
+        self._guard.remove()
         if routes is not None:
             for problem in routes.close():
                 self._log(_CONTROL, "removing %s", problem)
         if path is not None:
             path.close()
             self._return_socket()
+        self._guard.close()
         if raw is not None:
             raw.close()
 
@@ -203,13 +210,14 @@ class UserspaceBackend:
         return path.device.name if path else None
 
     def statistics(self) -> dict[str, dict[str, int]]:
-        """Return the counters of both directions, by name."""
+        """Return the counters of both directions and of the guard, by name."""
         path = self._path
         if path is None:
             return {}
         return {
             "inbound": path.inbound.statistics.as_dict(),
             "outbound": path.outbound.statistics.as_dict(),
+            "guard": self._guard.dropped(),
         }
 
     def _select_sender(self, sa: OutboundSa) -> EspSender | None:
@@ -293,19 +301,27 @@ class UserspaceBackend:
     # -- policies -----------------------------------------------------------------------------
 
     def add_policy(self, spec: PolicySpec) -> None:
-        """Install a policy; an outbound one gets its routes."""
+        """Install a policy with its guard; an outbound one gets its routes."""
         outward = spec.direction is PolicyDirection.OUT
         with self._lock:
+            self._guard.add(spec)
             if outward and self._routes is not None:
-                self._routes.add(spec)
+                try:
+                    self._routes.add(spec)
+                except KernelError:
+                    self._guard.discard(spec)
+                    raise
             old = self.tables.add_policy(spec)
+            if old is not None:
+                self._guard.discard(old)
             if outward and old is not None and self._routes is not None:
                 self._routes.remove(old)
 
     def delete_policy(self, spec: PolicySpec) -> None:
-        """Remove a policy and its routes."""
+        """Remove a policy, its guard and its routes."""
         with self._lock:
             old = self.tables.remove_policy(spec)
+            self._guard.discard(old)
             if old.direction is PolicyDirection.OUT and self._routes is not None:
                 self._routes.remove(old)
 
@@ -327,7 +343,7 @@ class UserspaceBackend:
     def bypass_socket(self, fd: int, family: int) -> None:
         """Mark the packets of a socket, so that they go around the device."""
         try:
-            self._host.bypass(fd, family, self.options.mark)
+            self._guard.add_port(self._host.bypass(fd, family, self.options.mark))
         except OSError as error:
             raise KernelError(
                 f"mark the packets of socket {fd}",

@@ -133,10 +133,14 @@ class FakeHost:
             self.raw.deliver = deliver
         return self.raw
 
-    def bypass(self, fd: int, family: int, mark: int) -> None:
+    def open_guard(self, device: str, options: Any, ports: Any, changed: Any) -> Any:
+        return None
+
+    def bypass(self, fd: int, family: int, mark: int) -> int:
         if self.refuses:
             raise PermissionError(1, "Operation not permitted")
         self.marked.append((fd, family, mark))
+        return 500
 
 
 class World:
