@@ -89,6 +89,7 @@ class IkeSa:
         "refusals",
         "rekey_at",
         "remote",
+        "remote_eap_id",
         "remote_id",
         "replaces",
         "responder_spi",
@@ -121,6 +122,8 @@ class IkeSa:
         self.peer_config: PeerConfig | None = None
         self.local_id: Identification | None = None
         self.remote_id: Identification | None = None
+        self.remote_eap_id: Identification | None = None
+        """Who the peer is inside of EAP, where that has proved it."""
         self.keying: IkeKeying | None = None
         self.proposal: Proposal | None = None
         self.children: list[ChildSa] = []
@@ -224,6 +227,7 @@ class IkeSa:
         self.responder_spi = NO_SPI
         self.keying = None
         self.traits = Trait.NONE
+        self.remote_id = self.remote_eap_id = None
         self._handshake = Handshake()
         self.reassembler = None
         self.set_state(IkeState.CREATED)

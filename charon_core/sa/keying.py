@@ -62,6 +62,17 @@ class IkeKeying:
         """Return the AUTH data that a shared secret makes over signed octets."""
         return psk_auth(self._prf, secret, octets)
 
+    def eap_auth(self, msk: bytes | None, octets: bytes, *, initiator: bool) -> bytes:
+        """Return the AUTH data of an EAP method's key over signed octets (RFC 7296 2.16).
+
+        Args:
+            msk: The key that the method has made; None stands for SK_pi or SK_pr, which prove
+                nothing but that whoever signs has the keys of this IKE_SA (RFC 7619 2.1, too).
+            octets: What is signed.
+            initiator: Whether it is the initiator who signs.
+        """
+        return psk_auth(self._prf, msk or (self._sk_pi if initiator else self._sk_pr), octets)
+
     def child_keys(
         self, proposal: Proposal, nonce_i: bytes, nonce_r: bytes, shared: bytes | None
     ) -> ChildKeys:

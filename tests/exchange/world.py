@@ -468,12 +468,15 @@ def connection(
     name: str = "net",
     ike: str = IKE_PROPOSAL,
     children: tuple[ChildConfig, ...] | None = None,
-    local: AuthConfig | None = None,
-    remote: AuthConfig | None = None,
+    local: AuthConfig | tuple[AuthConfig, ...] | None = None,
+    remote: AuthConfig | tuple[AuthConfig, ...] | None = None,
     ike_settings: dict[str, object] | None = None,
     **settings: object,
 ) -> PeerConfig:
-    """Give a host a connection to the other one, and return it."""
+    """Give a host a connection to the other one, and return it.
+
+    Several rounds of a side are a tuple.
+    """
     other = world.sun if host is world.moon else world.moon
     if children is None:
         mirrored = host is world.sun
@@ -488,13 +491,17 @@ def connection(
             proposals=parse_proposals(ike, ProtocolId.IKE),
             **(ike_settings or {}),
         ),
-        local=(local or auth(f"{host.name}.example.org"),),
-        remote=(remote or auth(f"{other.name}.example.org"),),
+        local=_rounds(local or auth(f"{host.name}.example.org")),
+        remote=_rounds(remote or auth(f"{other.name}.example.org")),
         children=children,
         **settings,
     )
     host.connections.add(peer)
     return peer
+
+
+def _rounds(auths: AuthConfig | tuple[AuthConfig, ...]) -> tuple[AuthConfig, ...]:
+    return auths if isinstance(auths, tuple) else (auths,)
 
 
 def share_secret(host: Host, secret: bytes = PSK, *owners: str) -> None:

@@ -38,15 +38,16 @@ def add_own(ike: IkeSa, auth: AuthConfig, out: Outgoing) -> None:
         out.append(CertificatePayload(encoding=CertEncoding.X509_SIGNATURE, data=certificate.der))
 
 
-def add_requests(ike: IkeSa, expected: AuthConfig, out: Outgoing) -> None:
-    """Ask for certificates of the CAs that we trust, where the peer needs one."""
+def add_requests(ike: IkeSa, expected: AuthConfig, out: Outgoing) -> bool:
+    """Ask for certificates of the CAs that we trust, where the peer needs one; True if so."""
     if expected.auth_class not in _BY_KEYS:
-        return
+        return False
     if ike.ike_config is None or not ike.ike_config.send_certreq:
-        return
+        return False
     hashes = ike.env.credentials.ca_hashes()
     if hashes:
         out.append(CertificateRequest(encoding=CertEncoding.X509_SIGNATURE, data=b"".join(hashes)))
+    return bool(hashes)
 
 
 def add_requests_of_candidates(ike: IkeSa, out: Outgoing) -> None:
