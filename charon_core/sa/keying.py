@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from charon_core.crypto.ciphers import keymat_lengths
 from charon_core.crypto.key_derivation import (
     ChildKeys,
+    IkeKeys,
     derive_child_keys,
     derive_ike_keys,
     derive_rekeyed_ike_keys,
+    mix_ppk,
     psk_auth,
     signed_octets,
 )
@@ -19,7 +21,6 @@ from charon_core.encoding.registry import PrfId, TransformType
 
 if TYPE_CHECKING:
     from charon_core.config.proposal import Proposal
-    from charon_core.crypto.key_derivation import IkeKeys
     from charon_core.crypto.message_cipher import MessageCipher
     from charon_core.crypto.prf import Prf
 
@@ -111,6 +112,22 @@ class IkeKeying:
             responder_spi,
             *lengths,
         )
+
+    def with_ppk(self, ppk: bytes) -> IkeKeying:
+        """Return the same with a post-quantum preshared key mixed into it (RFC 8784 3).
+
+        What protects messages of this IKE_SA stays as it is.
+
+        Raises:
+            ValueError: The key is empty.
+        """
+        keys = IkeKeys(
+            sk_d=mix_ppk(self._prf, ppk, self._sk_d),
+            sk_ai=b"", sk_ar=b"", sk_ei=b"", sk_er=b"",
+            sk_pi=mix_ppk(self._prf, ppk, self._sk_pi),
+            sk_pr=mix_ppk(self._prf, ppk, self._sk_pr),
+        )  # fmt: skip
+        return IkeKeying(self._prf, keys, self.inbound, self.outbound)
 
     def forget_authentication(self) -> None:
         """Drop the keys that only IKE_AUTH needs."""

@@ -99,6 +99,8 @@ class Trait(Flag):
     """The peer announced hash algorithms for digital signatures (RFC 7427)."""
     PEER_WANTS_CERTIFICATE = auto()
     """The peer sent a certificate request."""
+    PEER_PPK = auto()
+    """The peer announced that it knows post-quantum preshared keys (RFC 8784)."""
     PEER_MULTIPLE_AUTH = auto()
     """The peer announced that it knows several authentication rounds (RFC 4739)."""
 

@@ -166,6 +166,8 @@ class Runtime:
             look_up=daemon.resolver.look_up,
             add_pool=daemon.attributes.memory.add,
             allow_swap=self._settings.allow_swap,
+            ppk=self._settings.ppk,
+            ppk_required=frozenset(self._settings.ppk_required),
         )
 
 

@@ -41,6 +41,7 @@ def secrets(world: World) -> None:
         share_secret(host, b"of alice", ALICE, SUN)
         share_secret(host, b"of bob", BOB, SUN)
         share_secret(host, b"of venus", VENUS, MOON)
+        share_secret(host, b"of venus", VENUS, ALICE)
 
 
 def rounds(count: int, first: str, second: str) -> tuple[AuthConfig, ...]:

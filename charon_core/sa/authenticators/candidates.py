@@ -8,17 +8,19 @@ So nobody gets in by one configuration's first round and another one's second.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from charon_core.config.identification import Identification
 from charon_core.config.peer import AuthClass
 from charon_core.config.proposal import select
-from charon_core.sa.authenticators import eap, identities, verification
+from charon_core.sa.authenticators import eap, identities, ppk, verification
 from charon_core.sa.authenticators.proof import AuthenticationError
 
 if TYPE_CHECKING:
-    from charon_core.config.identification import Identification
     from charon_core.config.peer import AuthConfig, PeerConfig
     from charon_core.eap.registry import EapType
+    from charon_core.sa.authenticators.ppk import PpkClaim
     from charon_core.sa.authenticators.verification import Claim
     from charon_core.sa.ike_sa import IkeSa
 
@@ -34,15 +36,19 @@ class Evidence:
         follows: Whether it announces another round; None while that is open.
         eap_identity: Who it says it is inside of EAP, None if it was not asked.
         eap_kind: The EAP method that proves it, None while there is none.
+        ppk: What it says of a post-quantum preshared key together with its proof.
+        own_rounds: How many rounds of ours were done when it began.
     """
 
-    __slots__ = ("claim", "eap_identity", "eap_kind", "follows")
+    __slots__ = ("claim", "eap_identity", "eap_kind", "follows", "own_rounds", "ppk")
 
-    def __init__(self, claim: Claim, follows: bool | None) -> None:
+    def __init__(self, claim: Claim, follows: bool | None, own_rounds: int = 0) -> None:
         self.claim = claim
         self.follows = follows
         self.eap_identity: Identification | None = None
         self.eap_kind: EapType | None = None
+        self.ppk: PpkClaim | None = None
+        self.own_rounds = own_rounds
 
 
 class Candidates:
@@ -53,18 +59,25 @@ class Candidates:
         proved: Our own rounds that are done: which one it was, and who we said we are.
         more_announced: Whether we have announced another round of ours; None while nothing is
             said.
+        keying: The keys that the initiator's proofs hold with, by the configuration in use.
+        without_ppk: AUTH data that holds in the place of the last AUTH payload; empty for what
+            is in that.
     """
 
     __slots__ = (
+        "_first_keying",
         "_left",
         "_negotiated",
         "_problems",
         "_verified",
         "_wanted",
+        "_was_mixed",
         "evidence",
         "ike",
+        "keying",
         "more_announced",
         "proved",
+        "without_ppk",
     )
 
     def __init__(
@@ -86,7 +99,12 @@ class Candidates:
         self._negotiated = ike.ike_config
         self._problems: list[str] = []
         # What a stranger can make us verify must not grow with the connections.
-        self._verified: dict[tuple[int, AuthConfig, Identification], str] = {}
+        self._verified: dict[tuple[int, AuthConfig, Identification, object], str] = {}
+        if ike.keying is None:
+            raise RuntimeError(f"IKE_SA {ike} has no keys to authenticate with")
+        self._first_keying = self.keying = ike.keying
+        self._was_mixed: bool | None = None
+        self.without_ppk = b""
 
     def narrow(self) -> PeerConfig | None:
         """Take the best configuration that all evidence fits; None if none is left."""
@@ -110,6 +128,28 @@ class Candidates:
         return identities.own_identity(self.ike, auth, self._wanted)
 
     @property
+    def last_own_identity(self) -> Identification:
+        """Who we have said we are, with our last round; until then, who we are to be."""
+        if self.proved:
+            return self.proved[-1][1]
+        return self.ike.local_id or Identification.any()
+
+    @property
+    def uses_ppk(self) -> bool:
+        """Whether a post-quantum preshared key is mixed into the keys."""
+        return self.keying is not self._first_keying
+
+    @property
+    def ppk_identity(self) -> Identification | None:
+        """The name of the preshared key that the initiator wants used, None if it names none."""
+        claims = (evidence.ppk for evidence in self.evidence)
+        return next((claim.identity for claim in claims if claim is not None), None)
+
+    def keep_keying(self) -> None:
+        """Stay with the decision about the preshared key: the initiator is told."""
+        self._was_mixed = self.uses_ppk
+
+    @property
     def reasons(self) -> str:
         """Why each configuration that is not left does not do."""
         more = len(self._problems) - _MAX_REASONS
@@ -129,6 +169,8 @@ class Candidates:
         if problem:
             raise AuthenticationError(f"it {problem}")
         self._check_own_rounds(config)
+        self.keying, self.without_ppk = self._first_keying, b""
+        is_decided = False
         for number, evidence in enumerate(self.evidence):
             if number >= len(config.remote):
                 raise AuthenticationError(
@@ -136,13 +178,28 @@ class Candidates:
                     "that are configured (rightauth2)"
                 )
             expected = config.remote[number]
+            self.without_ppk = b""
+            if not is_decided and evidence.follows is not None:
+                is_decided = True
+                self._decide_ppk(config, evidence)
             if evidence.claim.auth is None:
                 _check_eap(evidence, expected)
             else:
+                # Who we were to the initiator then: that tells which of our secrets it means.
+                if 1 <= evidence.own_rounds <= len(config.local):
+                    own = self.own_identity(config.local[evidence.own_rounds - 1])
                 self._verify(number, evidence, expected, own)
             if expected.auth_class is AuthClass.NULL:
                 _check_nothing_better(self.ike, config)
             _check_number(number, evidence, config)
+
+    def _decide_ppk(self, config: PeerConfig, evidence: Evidence) -> None:
+        mixed, self.without_ppk = ppk.choose(self.ike, config, evidence.ppk, self._first_keying)
+        self.keying = mixed or self._first_keying
+        if self._was_mixed not in {None, self.uses_ppk}:
+            raise AuthenticationError(
+                "it takes the post-quantum preshared key otherwise than we have done"
+            )
 
     def _check_own_rounds(self, config: PeerConfig) -> None:
         done = len(self.proved)
@@ -157,14 +214,17 @@ class Candidates:
     def _verify(
         self, number: int, evidence: Evidence, expected: AuthConfig, own: Identification
     ) -> None:
-        key = (number, expected, own)
+        claim = evidence.claim
+        if self.without_ppk and claim.auth is not None:
+            claim = replace(claim, auth=replace(claim.auth, data=self.without_ppk))
+        key = (number, expected, own, (self.uses_ppk, self.without_ppk))
         known = self._verified.get(key)
         if known is not None:
             if known:
                 raise AuthenticationError
             return
         try:
-            verification.verify(self.ike, evidence.claim, expected, own)
+            verification.verify(self.ike, claim, expected, own, self.keying)
         except AuthenticationError as problem:
             self._verified[key] = str(problem)
             raise

@@ -18,7 +18,14 @@ from charon_core.encoding.payloads import (
     Notify,
 )
 from charon_core.encoding.registry import NotifyType
-from charon_core.sa.authenticators import certificates, eap, identities, signing, verification
+from charon_core.sa.authenticators import (
+    certificates,
+    eap,
+    identities,
+    ppk,
+    signing,
+    verification,
+)
 from charon_core.sa.authenticators.proof import AuthenticationError, own_proof, peer_proof
 from charon_core.sa.authenticators.stages import Stage, misfit
 from charon_core.sa.authenticators.verification import Claim
@@ -28,10 +35,13 @@ from charon_core.sa.tasks.task import Outcome
 from charon_core.sa.uniqueness import add_initial_contact
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from charon_core.config.peer import AuthConfig, PeerConfig
     from charon_core.eap.peer import EapPeer
     from charon_core.encoding.message import Message
     from charon_core.sa.ike_sa import IkeSa
+    from charon_core.sa.keying import IkeKeying
     from charon_core.sa.tasks.task import Outgoing
 
 CHILD_ERRORS: Final = frozenset(
@@ -54,7 +64,9 @@ class AuthInitiator:
         "_answer",
         "_config",
         "_conversation",
+        "_has_proved",
         "_identity",
+        "_mixed",
         "_peer_identity",
         "_peer_round",
         "_peer_stage",
@@ -74,6 +86,8 @@ class AuthInitiator:
         self._peer_identity = Identification.any()
         self._conversation: EapPeer | None = None
         self._answer = b""
+        self._has_proved = False
+        self._mixed: IkeKeying | None = None
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -113,7 +127,8 @@ class AuthInitiator:
             self._conversation = eap.peer_conversation(ike, auth, identity, expected)
             self._stage = Stage.EAP
         else:
-            out.append(signing.sign(ike, auth, identity, ike.remote_id or expected.identity))
+            other = self._peer_name
+            self._add_proof(out, lambda keying: signing.sign(ike, auth, identity, other, keying))
             self._announce_next(out)
             self._end_round()
         if is_first:
@@ -154,10 +169,46 @@ class AuthInitiator:
         conversation = self._conversation
         if conversation is None:
             raise AuthenticationError("EAP has to prove us, and has not begun")
-        proof = own_proof(self.ike, self._identity, self._peer_name)
-        out.append(eap.sign(proof, conversation.msk))
+        ike, identity, other, msk = self.ike, self._identity, self._peer_name, conversation.msk
+        self._add_proof(out, lambda keying: eap.sign(own_proof(ike, identity, other, keying), msk))
         self._announce_next(out)
         self._stage = Stage.CONFIRM
+
+    def _add_proof(self, out: Outgoing, sign: Callable[[IkeKeying | None], Authentication]) -> None:
+        """Add AUTH; the first one decides about a post-quantum preshared key (RFC 8784)."""
+        ike, config = self.ike, self._config
+        if self._has_proved:
+            out.append(sign(None))
+            return
+        self._has_proved = True
+        self._mixed = ppk.keying_of_initiator(ike, config)
+        out.append(sign(self._mixed))
+        if self._mixed is not None:
+            ppk.add_claim(config, None if config.ppk_required else sign(None), out)
+
+    def _take_ppk(self, message: Message) -> None:
+        """Learn whether the responder uses the preshared key that we have named."""
+        mixed, self._mixed = self._mixed, None
+        is_used = ppk.is_used_by_responder(message)
+        if mixed is None:
+            if is_used:
+                raise AuthenticationError(
+                    "the peer uses a post-quantum preshared key that we have not named"
+                )
+            return
+        if is_used:
+            ppk.use(self.ike, mixed, self._config.ppk_id)
+        elif self._config.ppk_required:
+            raise AuthenticationError(
+                f"the peer does not use the post-quantum preshared key "
+                f"'{ppk.shown(self._config.ppk_id)}', "
+                "which is required (ppk_required)"
+            )
+        else:
+            self.ike.log(
+                Group.CFG, Level.CONTROL, "peer didn't use PPK for PPK_ID '%s'",
+                ppk.shown(self._config.ppk_id),
+            )  # fmt: skip
 
     def _announce_next(self, out: Outgoing) -> None:
         if self._round + 1 < len(self._config.local):
@@ -200,7 +251,9 @@ class AuthInitiator:
 
     @property
     def _peer_name(self) -> Identification:
-        return self.ike.remote_id or self._config.remote[0].identity
+        """Who the responder has said it is, with its last round; until then, who it has to be."""
+        said = self._peer_identity
+        return self._config.remote[0].identity if said.is_any else said
 
     @property
     def _is_over(self) -> bool:
@@ -210,6 +263,7 @@ class AuthInitiator:
         problem = misfit(message, self._stage)
         if problem:
             raise AuthenticationError(problem)
+        self._take_ppk(message)
         before = self._peer_round
         has_claim = message.first(IdentificationResponder) is not None
         if has_claim:
@@ -251,8 +305,7 @@ class AuthInitiator:
                 "to what it uses"
             )
         claim = Claim(identity, auth, tuple(certificates.presented(ike, message)))
-        own = ike.local_id or Identification.any()
-        verification.verify(ike, claim, expected, own)
+        verification.verify(ike, claim, expected, self._identity)
         self._end_peer_round(message)
 
     def _leave_to_eap(
@@ -300,9 +353,8 @@ class AuthInitiator:
             raise AuthenticationError("the peer does not prove that it has the key of EAP")
         ike = self.ike
         is_own_round = self._peer_stage is Stage.EAP
-        identity = self._peer_identity if is_own_round else self._peer_name
-        own = ike.local_id or Identification.any()
-        eap.verify(peer_proof(ike, identity, own), conversation.msk, auth)
+        identity = self._peer_name
+        eap.verify(peer_proof(ike, identity, self._identity), conversation.msk, auth)
         ike.log(Group.IKE, Level.CONTROL, "authentication of '%s' with EAP successful", identity)
         self._end_round()
         if is_own_round:

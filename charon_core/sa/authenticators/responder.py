@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from charon_core.bus.alert import AlertKind
@@ -19,7 +20,7 @@ from charon_core.encoding.payloads import (
     Notify,
 )
 from charon_core.encoding.registry import NotifyType
-from charon_core.sa.authenticators import certificates, eap, signing
+from charon_core.sa.authenticators import certificates, eap, ppk, signing
 from charon_core.sa.authenticators.candidates import Candidates, Evidence
 from charon_core.sa.authenticators.identities import parse_eap_name
 from charon_core.sa.authenticators.proof import AuthenticationError, own_proof, peer_proof
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from charon_core.config.peer import PeerConfig
     from charon_core.eap.method import EapStep
     from charon_core.encoding.message import Message
+    from charon_core.sa.authenticators.ppk import PpkClaim
     from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.tasks.task import Outgoing
 
@@ -47,6 +49,7 @@ class AuthResponder:
         "_must_confirm",
         "_packet",
         "_peer_stage",
+        "_ppk_is_settled",
         "_refused",
         "_round",
         "_stage",
@@ -64,6 +67,7 @@ class AuthResponder:
         self._packet = b""
         self._msk: bytes | None = None
         self._must_confirm = False
+        self._ppk_is_settled = False
         self._refused = False
 
     # -- requests -----------------------------------------------------------------------------
@@ -113,7 +117,10 @@ class AuthResponder:
         auth = message.first(Authentication)
         claim = Claim(identity, auth, tuple(certificates.presented(ike, message)))
         follows = None if auth is None else self._learn_follows(message)
-        candidates.evidence.append(Evidence(claim, follows))
+        evidence = Evidence(claim, follows, len(candidates.proved))
+        if auth is not None:
+            evidence.ppk = self._take_ppk(message)
+        candidates.evidence.append(evidence)
         config = self._narrow(candidates)
         if auth is None:
             self._begin_eap(config, identity)
@@ -141,6 +148,26 @@ class AuthResponder:
             )
             raise AuthenticationError
         return Candidates(ike, found, own)
+
+    def _take_ppk(self, message: Message) -> PpkClaim | None:
+        """A preshared key is named with the first proof, and holds for all of them."""
+        claim = ppk.claim_of(self.ike, message)
+        if claim is not None and self._ppk_is_settled:
+            raise AuthenticationError("the peer names a post-quantum preshared key again")
+        return claim
+
+    def _settle_ppk(self, out: Outgoing) -> None:
+        """Tell the initiator, when its first proof has held, whether its key is used."""
+        candidates = self._candidates
+        if candidates is None or self._ppk_is_settled or self._peer_stage is Stage.EAP:
+            return
+        if self._peer_stage is Stage.PROVE:
+            return
+        self._ppk_is_settled = True
+        candidates.keep_keying()
+        if candidates.uses_ppk:
+            ppk.use(self.ike, candidates.keying, candidates.ppk_identity)
+            ppk.add_use(out)
 
     def _learn_follows(self, message: Message) -> bool:
         follows = message.notify(NotifyType.ANOTHER_AUTH_FOLLOWS) is not None
@@ -241,10 +268,13 @@ class AuthResponder:
         ike = self.ike
         evidence = candidates.evidence[-1]
         identity = evidence.claim.identity
-        own = ike.local_id or Identification.any()
-        eap.verify(peer_proof(ike, identity, own), self._msk, auth)
         evidence.follows = self._learn_follows(message)
+        evidence.ppk = self._take_ppk(message)
         self._narrow(candidates)
+        own = candidates.last_own_identity
+        if candidates.without_ppk:
+            auth = replace(auth, data=candidates.without_ppk)
+        eap.verify(peer_proof(ike, identity, own, candidates.keying), self._msk, auth)
         ike.log(Group.IKE, Level.CONTROL, "authentication of '%s' with EAP successful", identity)
         ike.remote_eap_id = evidence.eap_identity or identity
         self._conversation = None
@@ -260,6 +290,7 @@ class AuthResponder:
         if self._refused or config is None or self._candidates is None:
             return self._refuse(out)
         try:
+            self._settle_ppk(out)
             if self._must_confirm:
                 self._confirm(config, out)
             elif self._stage is Stage.CLAIM:
@@ -295,7 +326,7 @@ class AuthResponder:
             self._stage = Stage.EAP
             return
         certificates.add_own(ike, auth, out)
-        other = ike.remote_id or Identification.any()
+        other = candidates.evidence[-1].claim.identity
         out.append(signing.sign(ike, auth, identity, other))
         self._end_round(config, candidates, identity, out)
 
@@ -306,9 +337,10 @@ class AuthResponder:
             raise AuthenticationError("EAP has to prove us, and has not begun")
         ike = self.ike
         is_own_round = self._stage is Stage.EAP
-        auth = config.local[self._round if is_own_round else 0]
-        identity = candidates.own_identity(auth)
-        proof = own_proof(ike, identity, ike.remote_id or Identification.any())
+        identity = candidates.last_own_identity
+        if is_own_round:
+            identity = candidates.own_identity(config.local[self._round])
+        proof = own_proof(ike, identity, candidates.evidence[-1].claim.identity)
         out.append(eap.sign(proof, self._msk))
         self._msk = None
         ike.log(Group.IKE, Level.CONTROL, "authentication of '%s' (myself) with EAP", identity)

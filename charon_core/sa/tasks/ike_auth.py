@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import ExchangeType, NotifyType
-from charon_core.sa.authenticators import certificates
+from charon_core.sa.authenticators import certificates, ppk
 from charon_core.sa.authenticators.initiator import AuthInitiator
 from charon_core.sa.authenticators.responder import AuthResponder
 from charon_core.sa.state import Trait
@@ -42,6 +42,7 @@ class IkeAuth(WatchedTask):
     def build_request(self, out: Outgoing) -> Outcome:
         """Say who we are and prove it, or go on with that."""
         if self.ike.tasks.exchange == ExchangeType.IKE_SA_INIT:
+            ppk.announce(self.ike, out)
             return Outcome.MORE
         if self._initiator is None:
             config = self.ike.peer_config
@@ -55,6 +56,7 @@ class IkeAuth(WatchedTask):
         ike = self.ike
         if message.exchange == ExchangeType.IKE_SA_INIT:
             certificates.learn_requests(ike, message)
+            ppk.learn_announcement(ike, message)
             if message.notify(NotifyType.MULTIPLE_AUTH_SUPPORTED) is not None:
                 ike.traits |= Trait.PEER_MULTIPLE_AUTH
             return Outcome.MORE
@@ -75,6 +77,7 @@ class IkeAuth(WatchedTask):
     def process_request(self, message: Message) -> Outcome:
         """Find out who the initiator is, and verify it."""
         if message.exchange == ExchangeType.IKE_SA_INIT:
+            ppk.learn_announcement(self.ike, message)
             return Outcome.MORE
         if self._responder is None:
             self._first = message
@@ -88,6 +91,7 @@ class IkeAuth(WatchedTask):
         if ike.tasks.exchange == ExchangeType.IKE_SA_INIT:
             certificates.add_requests_of_candidates(ike, out)
             out.append(Notify.of(NotifyType.MULTIPLE_AUTH_SUPPORTED))
+            ppk.announce(ike, out)
             return Outcome.MORE
         if self._responder is None or self._first is None:
             return Outcome.DESTROY

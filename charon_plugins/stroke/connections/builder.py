@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from charon_core.config.ike import IkeConfig
-from charon_core.config.peer import PeerConfig
+from charon_core.config.peer import PeerConfig, ppk_identity
 from charon_core.encoding.registry import ProtocolId
 from charon_plugins.stroke.connections import addresses, choices, lifetimes
 from charon_plugins.stroke.connections.authentication import AuthBuilder
@@ -21,9 +21,10 @@ from charon_plugins.stroke.connections.problems import (
 from charon_plugins.stroke.wire.types import WireAction, WireSendCert, WireVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from charon_core.config.identification import Identification
     from charon_core.credentials.certificates import Certificate
     from charon_plugins.stroke.wire.bodies import AddConn
 
@@ -40,6 +41,8 @@ class Surroundings:
         look_up: addresses of a host name; may block.
         add_pool: makes a pool of virtual addresses; raises ValueError.
         allow_swap: exchange the ends if the right one is ours.
+        ppk: for connections, the identities of their post-quantum preshared keys.
+        ppk_required: connections that refuse a peer without such a key.
     """
 
     certs: Path
@@ -47,6 +50,8 @@ class Surroundings:
     look_up: Callable[[str], Iterable[str]]
     add_pool: Callable[[str], object]
     allow_swap: bool = True
+    ppk: Mapping[str, str] = field(default_factory=dict)
+    ppk_required: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,7 @@ class _Builder:
                 "virtual_ips": lambda: addresses.virtual_ips(local, remote),
                 "request_dns": lambda: addresses.request_dns(local),
                 "dns": lambda: addresses.hand_out_dns(remote),
+                "ppk_id": self._ppk,
             }
         )
         limit: lifetimes.Limit = parts.pop("limit")
@@ -148,6 +154,7 @@ class _Builder:
                 rekey_time=0.0 if rekey.reauth else float(limit.rekey),
                 reauth_time=float(limit.rekey) if rekey.reauth else 0.0,
                 jitter_time=float(limit.jitter),
+                ppk_required=self._name in self._surroundings.ppk_required,
                 over_time=float(limit.life - limit.rekey),
                 **parts,
             )
@@ -194,6 +201,17 @@ class _Builder:
         if dpd.delay < 0:
             raise SettingError("dpddelay", dpd.delay, "expected 0 or more seconds")
         return 0.0 if dpd.action == WireAction.NONE else float(dpd.delay)
+
+    def _ppk(self) -> Identification | None:
+        name = self._surroundings.ppk.get(self._name)
+        if name is None:
+            return None
+        try:
+            return ppk_identity(name)
+        except ValueError as error:
+            raise SettingError(
+                "plugins.stroke.ppk", name, f"expected the identity of a PPK: {error}"
+            ) from None
 
     def _pools(self) -> tuple[str, ...]:
         return addresses.pools(self._remote, self._name, self._surroundings.add_pool)

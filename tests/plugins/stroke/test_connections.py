@@ -13,7 +13,14 @@ from charon_core.config.child import Action, ChildMode, Mark
 from charon_core.config.identification import Identification
 from charon_core.config.ike import Fragmentation
 from charon_core.config.keywords import parse_proposals
-from charon_core.config.peer import AuthClass, PeerConfig, RevocationPolicy, SendCert, UniquePolicy
+from charon_core.config.peer import (
+    AuthClass,
+    PeerConfig,
+    RevocationPolicy,
+    SendCert,
+    UniquePolicy,
+    ppk_identity,
+)
 from charon_core.config.traffic_selector import TrafficSelector
 from charon_core.encoding.registry import ProtocolId
 from charon_plugins.stroke.connections.authentication import parse_method
@@ -693,3 +700,15 @@ def _encodes(connection: AddConn) -> bool:
     except ValueError:
         return False
     return True
+
+
+def test_ppk_of_the_settings(surroundings: Surroundings) -> None:
+    name = CONN.name or ""
+    assert peer(surroundings).ppk_id is None
+    known = replace(surroundings, ppk={name: "gates@example.org", "other": "x"})
+    assert peer(known).ppk_id == ppk_identity("gates@example.org")
+    assert not peer(known).ppk_required
+    assert peer(replace(known, ppk_required=frozenset({name}))).ppk_required
+    bad = replace(surroundings, ppk={name: "@#xyz"})
+    assert "plugins.stroke.ppk" in complaints(bad)
+    assert "empty" in complaints(replace(surroundings, ppk={name: ""}))
