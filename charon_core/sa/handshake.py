@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from charon_core.crypto.signature_schemes import SignatureScheme
+
 
 class Handshake:
     """Nonces, first messages and announcements of an IKE_SA that is being set up.
@@ -15,7 +20,9 @@ class Handshake:
         "own_nonce",
         "peer_hashes",
         "peer_message",
+        "peer_methods",
         "peer_nonce",
+        "peer_schemes",
         "proposal_number",
     )
 
@@ -30,5 +37,9 @@ class Handshake:
         """The number of the initiator's proposal that we selected."""
         self.peer_hashes: tuple[int, ...] = ()
         """Hash algorithms that the peer takes in signatures (RFC 7427 4)."""
+        self.peer_methods: frozenset[int] = frozenset()
+        """Authentication methods that the peer takes; empty if it has not said (RFC 9593)."""
+        self.peer_schemes: tuple[SignatureScheme, ...] = ()
+        """Signature schemes that it takes; empty if it has not said."""
         self.authorities: frozenset[bytes] = frozenset()
         """SHA-1 hashes of the CA keys that the peer asked certificates of (RFC 7296 3.7)."""

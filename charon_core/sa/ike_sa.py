@@ -208,20 +208,29 @@ class IkeSa:
 
     # -- commands -----------------------------------------------------------------------------
 
-    def begin(self, peer: PeerConfig, *, replaces: int = 0) -> None:
+    def begin(
+        self,
+        peer: PeerConfig,
+        *,
+        replaces: int = 0,
+        on_done: Callable[[bool], None] | None = None,
+    ) -> None:
         """Take the configuration under which this IKE_SA will be initiated.
 
         Args:
             peer: The configuration.
             replaces: Number of an IKE_SA that is to be deleted once this one is up, 0 for none.
+            on_done: Told once whether the IKE_SA came up, with or without CHILD_SA.
         """
         self.replaces = replaces
         self.peer_config = peer
         self.ike_config = peer.ike
         self.env.bus.set_sa(self.ref)
-        self._queue_setup()
+        self._queue_setup(on_done)
 
-    def reset(self, spi: bytes, remote: Endpoint) -> None:
+    def reset(
+        self, spi: bytes, remote: Endpoint, on_done: Callable[[bool], None] | None = None
+    ) -> None:
         """Be as at first, as initiator, with another SPI; the configuration stays."""
         self.initiator_spi = spi
         self.responder_spi = NO_SPI
@@ -233,12 +242,12 @@ class IkeSa:
         self.set_state(IkeState.CREATED)
         self.remote = remote
         self.local = Endpoint(self.local.host, self.env.local_port(False))
-        self._queue_setup()
+        self._queue_setup(on_done)
 
-    def _queue_setup(self) -> None:
+    def _queue_setup(self, on_done: Callable[[bool], None] | None) -> None:
         self.traits |= Trait.WE_BEGAN
-        for task in (IkeInit, IkeNatd, IkeAuth):
-            self.tasks.queue(task(self))
+        for task in (IkeInit(self), IkeNatd(self), IkeAuth(self, on_done)):
+            self.tasks.queue(task)
 
     def initiate_child(
         self, config: ChildConfig, on_done: Callable[[bool], None] | None = None
@@ -280,7 +289,7 @@ class IkeSa:
             self.tasks.initiate()
             return
         self.log(Group.IKE, Level.AUDIT, "reauthenticating IKE_SA %s by a second one", self)
-        renew(self, (child.config for child in self.children), replaces=self.unique_id)
+        renew(self, (child.config for child in self.children), replaces=self.unique_id, anyway=True)
 
     def start_queued_soon(self) -> None:
         """Start queued tasks in a moment: the peer cannot take requests before our answer."""

@@ -40,6 +40,9 @@ class IkeParameters:
     max_selector_pairs: int = 4096
     """Pairs of traffic selectors in all CHILD_SAs of one IKE_SA: each pair is three policies."""
 
+    announce_auth_methods: bool = True
+    """Tell initiators in IKE_SA_INIT which authentication methods we take (RFC 9593)."""
+
     make_before_break: bool = False
     """Reauthenticate by a second IKE_SA beside the old one, instead of after it."""
     rekey_retry: float = 15.0

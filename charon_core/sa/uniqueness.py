@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
+from charon_core.config.identification import NULL
 from charon_core.config.peer import UniquePolicy
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType
@@ -25,6 +26,9 @@ def claim(ike: IkeSa) -> tuple[Member, ...]:
     """Enter an IKE_SA as one with its peer; return the others, oldest first."""
     if ike.local_id is None or ike.remote_id is None or ike.remote_id.is_any:
         return ()
+    if NULL in {ike.local_id.id_type, ike.remote_id.id_type}:
+        # Nobody in particular: two of them are not the same (RFC 7619 2.5).
+        return ()
     ends = (ike.local_id, ike.remote_id)
     ike.claimed = ends
     return ike.env.peers.claim(ends, _member(ike))
@@ -41,6 +45,8 @@ def add_initial_contact(ike: IkeSa, ends: Ends, out: Outgoing) -> None:
     """Tell the peer that we know of no IKE_SA with it, if that is so (RFC 7296 2.4)."""
     config = ike.peer_config
     if config is None or config.unique is UniquePolicy.NEVER or ends[1].is_any:
+        return
+    if NULL in {end.id_type for end in ends}:
         return
     if not ends[1].is_pattern and not ike.env.peers.knows(ends):
         out.append(Notify.of(NotifyType.INITIAL_CONTACT))

@@ -131,6 +131,11 @@ class IkeSettings(Section):
         minimum=576,
         maximum=65535,
     )
+    announce_auth_methods: bool = option(
+        True,
+        "Tell initiators in IKE_SA_INIT which authentication methods we take (RFC 9593). It adds "
+        "about 300 octets to that response.",
+    )
     make_before_break: bool = option(
         False,
         "Reauthenticate by a second IKE_SA beside the old one, so that traffic does not stop. "

@@ -250,17 +250,20 @@ class Host:
         self, peer: PeerConfig, child: str | None = None, outcome: list[bool] | None = None
     ) -> None:
         """Bring a CHILD_SA up, in the IKE_SA that is there or in a new one."""
-        config = peer.children[0] if child is None else peer.child(child)
-        assert config is not None
+        config = next(iter(peer.children), None) if child is None else peer.child(child)
         done = outcome.append if outcome is not None else None
         numbers = self.manager.numbers_by_name(peer.name)
-        if numbers:
+        if numbers and config is not None:
             with self.manager.working_on(self.manager.checkout_by_number(numbers[0])) as ike:
                 ike.initiate_child(config, done)
             return
         local = Endpoint(self.address, 500)
         remote = Endpoint(peer.ike.remote[0], peer.ike.remote_port)
         with self.manager.working_on(self.manager.create_initiator(local, remote)) as ike:
+            if config is None:
+                ike.begin(peer, on_done=done)
+                ike.tasks.initiate()
+                return
             ike.begin(peer)
             ike.initiate_child(config, done)
 

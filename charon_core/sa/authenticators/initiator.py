@@ -19,6 +19,7 @@ from charon_core.encoding.payloads import (
 )
 from charon_core.encoding.registry import NotifyType
 from charon_core.sa.authenticators import (
+    announcements,
     certificates,
     eap,
     identities,
@@ -133,6 +134,7 @@ class AuthInitiator:
             self._end_round()
         if is_first:
             out.append(Notify.of(NotifyType.MULTIPLE_AUTH_SUPPORTED))
+            announcements.announce_demands(self._config.remote, out)
             if self._may_be_eap_only:
                 out.append(Notify.of(NotifyType.EAP_ONLY_AUTHENTICATION))
 

@@ -20,7 +20,7 @@ from charon_core.encoding.payloads import (
     Notify,
 )
 from charon_core.encoding.registry import NotifyType
-from charon_core.sa.authenticators import certificates, eap, ppk, signing
+from charon_core.sa.authenticators import announcements, certificates, eap, ppk, signing
 from charon_core.sa.authenticators.candidates import Candidates, Evidence
 from charon_core.sa.authenticators.identities import parse_eap_name
 from charon_core.sa.authenticators.proof import AuthenticationError, own_proof, peer_proof
@@ -134,6 +134,7 @@ class AuthResponder:
         wanted = message.first(IdentificationResponder)
         own = Identification.from_wire(wanted.id_type, wanted.data) if wanted is not None else None
         certificates.learn_requests(ike, message)
+        announcements.learn(ike, message)
         if message.notify(NotifyType.MULTIPLE_AUTH_SUPPORTED) is not None:
             ike.traits |= Trait.PEER_MULTIPLE_AUTH
         self._is_eap_only = message.notify(NotifyType.EAP_ONLY_AUTHENTICATION) is not None

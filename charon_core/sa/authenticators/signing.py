@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from charon_core.bus.listener import Group, Level
 from charon_core.config.peer import AuthClass
-from charon_core.sa.authenticators import null, psk, pubkey
+from charon_core.sa.authenticators import announcements, null, psk, pubkey
 from charon_core.sa.authenticators.proof import AuthenticationError, own_proof
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def sign(
         )
     else:
         payload, how = pubkey.sign(proof, auth)
+    announcements.remark(ike, payload.method)
     ike.log(
         Group.IKE, Level.CONTROL, "authentication of '%s' (myself) with %s successful",
         identity, how,

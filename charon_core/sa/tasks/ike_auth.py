@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from charon_core.bus.listener import Group, Level
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import ExchangeType, NotifyType
-from charon_core.sa.authenticators import certificates, ppk
+from charon_core.sa.authenticators import announcements, certificates, ppk
 from charon_core.sa.authenticators.initiator import AuthInitiator
 from charon_core.sa.authenticators.responder import AuthResponder
 from charon_core.sa.state import Trait
+from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.ike_reauth import add_lifetime, learn_lifetime
 from charon_core.sa.tasks.task import Outcome, Outgoing, WatchedTask
 from charon_core.sa.uniqueness import settle
@@ -46,10 +48,24 @@ class IkeAuth(WatchedTask):
             return Outcome.MORE
         if self._initiator is None:
             config = self.ike.peer_config
-            if config is None:
+            if config is None or not self._may_be_childless():
                 return Outcome.DESTROY
             self._initiator = AuthInitiator(self.ike, config)
         return Outcome.MORE if self._initiator.build(out) else Outcome.DESTROY
+
+    def _may_be_childless(self) -> bool:
+        """Whether there is a CHILD_SA to ask for, or the responder does without (RFC 6023)."""
+        ike = self.ike
+        if Trait.PEER_CHILDLESS in ike.traits:
+            return True
+        if any(isinstance(task, ChildInitiate) for task in ike.tasks.active):
+            return True
+        ike.log(
+            Group.IKE, Level.CONTROL,
+            "peer does not support IKE_SAs without CHILD_SA (CHILDLESS_IKEV2_SUPPORTED), and none "
+            "is to be set up with '%s'; initiate one of its CHILD_SAs", ike.name,
+        )  # fmt: skip
+        return False
 
     def process_response(self, message: Message) -> Outcome:
         """Verify the responder; with its last proof the IKE_SA is established."""
@@ -57,8 +73,11 @@ class IkeAuth(WatchedTask):
         if message.exchange == ExchangeType.IKE_SA_INIT:
             certificates.learn_requests(ike, message)
             ppk.learn_announcement(ike, message)
+            announcements.learn(ike, message)
             if message.notify(NotifyType.MULTIPLE_AUTH_SUPPORTED) is not None:
                 ike.traits |= Trait.PEER_MULTIPLE_AUTH
+            if message.notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is not None:
+                ike.traits |= Trait.PEER_CHILDLESS
             return Outcome.MORE
         if self._initiator is None:
             return Outcome.DESTROY
@@ -90,8 +109,11 @@ class IkeAuth(WatchedTask):
         ike = self.ike
         if ike.tasks.exchange == ExchangeType.IKE_SA_INIT:
             certificates.add_requests_of_candidates(ike, out)
+            out.append(Notify.of(NotifyType.CHILDLESS_IKEV2_SUPPORTED))
             out.append(Notify.of(NotifyType.MULTIPLE_AUTH_SUPPORTED))
             ppk.announce(ike, out)
+            if ike.env.parameters.announce_auth_methods:
+                announcements.announce_all(out)
             return Outcome.MORE
         if self._responder is None or self._first is None:
             return Outcome.DESTROY

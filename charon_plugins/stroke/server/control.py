@@ -66,17 +66,17 @@ class ControlCommands:
             return
         own = peer.child(name)
         children = peer.children if own is None else (own,)
-        if not children:
-            self._complain(message, channel, f"no child config named '{name}'")
-        for child in children:
+        # One without CHILD_SAs is brought up alone (RFC 6023).
+        for child in children or (None,):
             self._initiate_child(message, channel, peer, child)
 
     def _initiate_child(
-        self, message: Message, channel: Channel, peer: PeerConfig, child: ChildConfig
+        self, message: Message, channel: Channel, peer: PeerConfig, child: ChildConfig | None
     ) -> None:
+        name = (child or peer).name
         if not message.wants_output:
             if self._controller.initiate(peer, child) is not Result.SUCCESS:
-                self._report(f"'{child.name}' cannot be initiated now")
+                self._report(f"'{name}' cannot be initiated now")
             return
         timeout = self._timeout()
         result = self._controller.initiate(
@@ -87,13 +87,13 @@ class ControlCommands:
             level=log_level(message.verbosity),
         )
         if result is Result.SUCCESS:
-            channel.write_line(f"connection '{child.name}' established successfully")
+            channel.write_line(f"connection '{name}' established successfully")
         elif result is Result.TIMEOUT:
             channel.write_line(
-                f"connection '{child.name}' not established after {_ms(timeout)}, detaching"
+                f"connection '{name}' not established after {_ms(timeout)}, detaching"
             )
         else:
-            channel.write_line(f"establishing connection '{child.name}' failed")
+            channel.write_line(f"establishing connection '{name}' failed")
 
     def _terminate(self, message: Message, channel: Channel) -> None:
         for number, is_child in self._named("terminate", message):
