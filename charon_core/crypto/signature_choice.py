@@ -50,8 +50,8 @@ def choose_scheme(
     bits: int = getattr(key, "key_size", 0)
     suitable = _suitable_schemes(kind, bits, prefer_pss=prefer_pss)
     if peer_hashes:
-        choices = tuple(allowed) or suitable
-        for scheme in (*(one for one in choices if one in announced), *choices):
+        choices = list(allowed or suitable)
+        for scheme in [one for one in choices if one in announced] + choices:
             if scheme.key_type is kind and not scheme.is_classic and scheme.hash in peer_hashes:
                 return scheme
     else:
@@ -59,11 +59,11 @@ def choose_scheme(
         for scheme in _classic_schemes(key, kind):
             if not allowed or scheme.hash in hashes:
                 return scheme
-    announced = ", ".join(name_of(HashId, value) for value in sorted(peer_hashes)) or "none"
+    known = ", ".join(name_of(HashId, value) for value in sorted(peer_hashes)) or "none"
     wanted = ", ".join(scheme.keyword for scheme in allowed or suitable)
     raise UnsupportedAlgorithm(
         f"no signature scheme for our {kind.name} key{f' of {bits} bits' if bits else ''}: "
-        f"we would take {wanted}; the peer announced these hashes: {announced}"
+        f"we would take {wanted}; the peer announced these hashes: {known}"
     )
 
 

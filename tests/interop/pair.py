@@ -106,10 +106,12 @@ def paired(
     *,
     settings: str = SETTINGS,
     their_settings: str = "",
+    plugins: str = "",
 ) -> Iterator[Pair]:
     """Start both daemons with these tunnels; at the end they must stop in order."""
     authority = pki.Authority()
     ours = Charon(lab.ours, folder / "ours", settings=settings)
+    ours.plugins = plugins
     theirs = StrongSwan(lab.theirs, folder / "theirs", more=their_settings)
     logs += [ours.log, theirs.log]
     for tunnel in tunnels:

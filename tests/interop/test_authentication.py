@@ -130,12 +130,61 @@ def settings() -> str:
     return f"{SETTINGS}\n[plugins.stroke]\nppk = {{ {names} }}\nppk_required = [ {required} ]\n"
 
 
-TUNNELS = [*ROUNDS, *WRONG_SECOND, *(tunnel for tunnel, _, _ in PPK)]
+FORCED = Tunnel("forced", next(_numbers), Side.THEIRS, theirs=("childless = force",))
+ALONE = [Tunnel(f"alone-{side.value}", next(_numbers), side) for side in Side]
+
+# ipsec.conf has no connection without a CHILD_SA: a plugin brings one.
+PLUGIN = """
+from dataclasses import replace
+from charon_core.plugin import hookimpl
+
+class Childless:
+    name = "childless"
+
+    def __init__(self, backends):
+        self.backends = backends
+
+    def ike_candidates(self, local, remote):
+        return ()
+
+    def peer_candidates(self, local, remote):
+        return ()
+
+    def all_peers(self):
+        return ()
+
+    def peer_by_name(self, name):
+        if not name.startswith("only-"):
+            return None
+        peer = self.backends.peer_by_name(name.removeprefix("only-"))
+        return peer and replace(peer, name=name, children=())
+
+class Plugin:
+    @hookimpl
+    def charon_register_backends(self, backends):
+        backends.add(Childless(backends))
+"""
+
+
+def write_plugin(folder: pathlib.Path) -> str:
+    """Write a distribution with the plugin, and return its folder."""
+    info = folder / "charon_childless-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "childless_for_tests.py").write_text(PLUGIN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: charon-childless\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[charon.plugins]\nchildless = childless_for_tests:Plugin\n"
+    )
+    return str(folder)
+
+
+TUNNELS = [FORCED, *ALONE, *ROUNDS, *WRONG_SECOND, *(tunnel for tunnel, _, _ in PPK)]
 
 
 @pytest.fixture(scope="module")
 def pair(lab: Lab, folder: pathlib.Path, reported: list[Log]) -> Iterator[Pair]:
-    with paired(lab, folder, reported, TUNNELS, settings=settings()) as made:
+    plugins = write_plugin(folder / "plugins")
+    with paired(lab, folder, reported, TUNNELS, settings=settings(), plugins=plugins) as made:
         yield made
 
 
@@ -189,4 +238,29 @@ def test_who_has_no_preshared_key_gets_in_where_it_is_not_required(
 def test_who_has_no_preshared_key_or_another_is_refused(pair: Pair, tunnel: Tunnel) -> None:
     worked, _ = pair.at(tunnel.initiator).up(tunnel.name)
     assert not worked
+    pair.check_nothing_left()
+
+
+def test_they_force_a_childless_beginning(pair: Pair) -> None:
+    output = pair.bring_up(FORCED)
+    assert "CREATE_CHILD_SA" in output
+    pair.check_pings(FORCED)
+    pair.take_down(FORCED, Side.OURS)
+
+
+@each(ALONE)
+def test_an_ike_sa_alone(pair: Pair, tunnel: Tunnel) -> None:
+    if tunnel.initiator is Side.OURS:
+        code, output = pair.ours.stroke("up", f"only-{tunnel.name}")
+    else:
+        code, output = pair.theirs.swanctl("--initiate", "--ike", tunnel.name)
+    assert code == 0, output
+    assert "ESTABLISHED" in pair.ours.sas()
+    assert "ESTABLISHED" in pair.theirs.sas()
+    assert "INSTALLED" not in pair.ours.sas() + pair.theirs.sas()
+    if tunnel.initiator is Side.OURS:
+        done, output = pair.ours.down(f"only-{tunnel.name}")
+    else:
+        done, output = pair.theirs.down(tunnel.name)
+    assert done, output
     pair.check_nothing_left()
