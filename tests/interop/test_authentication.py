@@ -200,6 +200,11 @@ def each_ppk(made: list[tuple[Tunnel, str, bool]]) -> pytest.MarkDecorator:
 def test_several_rounds(pair: Pair, tunnel: Tunnel) -> None:
     pair.bring_up(tunnel)
     pair.check_pings(tunnel)
+    _, status = pair.ours.debian_stroke("statusall", tunnel.name)
+    shown = [line for line in status.splitlines() if "uses" in line and "authentication" in line]
+    users = [line for line in shown if "[user@" in line]
+    assert len(shown) == 2 + len(users)
+    assert len(users) == len(tunnel.our_secrets)
     pair.take_down(tunnel, tunnel.initiator.other)
 
 

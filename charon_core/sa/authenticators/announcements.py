@@ -7,7 +7,7 @@ hints: they help to choose among several signature schemes, and explain why a me
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from charon_core.bus.listener import Group, Level
@@ -29,12 +29,13 @@ from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import AuthMethod, HashId, NotifyType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from charon_core.config.peer import AuthConfig
     from charon_core.encoding.message import Message
     from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.tasks.task import Outgoing
+
+_MAX_KNOWN: Final = 64
+"""Different announcements that are remembered, of each side."""
 
 _EVERY_CA: Final = 0
 """A method goes with the certificates of each CERTREQ."""
@@ -55,18 +56,24 @@ def announce_all(out: Outgoing) -> None:
     out.append(Notify.of(NotifyType.SUPPORTED_AUTH_METHODS, _everything()))
 
 
-def announce_demands(rounds: Iterable[AuthConfig], out: Outgoing) -> None:
+def announce_demands(rounds: tuple[AuthConfig, ...], out: Outgoing) -> None:
     """Say what the rounds of a peer may be; nothing where only EAP will do, which has no number."""
-    methods: dict[AuthAnnouncement, None] = {}
-    for auth in rounds:
-        if auth.auth_class in _BY_SECRETS:
-            methods[AuthAnnouncement(AuthMethod.SHARED_KEY_MIC)] = None
-        if auth.auth_class is AuthClass.NULL:
-            methods[AuthAnnouncement(AuthMethod.NULL_AUTHENTICATION)] = None
-        if auth.auth_class in _BY_KEYS:
-            methods.update(dict.fromkeys(_signatures(auth.signature_constraints)))
+    methods = _demands(tuple((auth.auth_class, auth.signature_constraints) for auth in rounds))
     if methods:
-        out.append(Notify.of(NotifyType.SUPPORTED_AUTH_METHODS, encode_auth_methods(methods)))
+        out.append(Notify.of(NotifyType.SUPPORTED_AUTH_METHODS, methods))
+
+
+@lru_cache(maxsize=_MAX_KNOWN)
+def _demands(rounds: tuple[tuple[AuthClass, tuple[str, ...]], ...]) -> bytes:
+    methods: dict[AuthAnnouncement, None] = {}
+    for auth_class, constraints in rounds:
+        if auth_class in _BY_SECRETS:
+            methods[AuthAnnouncement(AuthMethod.SHARED_KEY_MIC)] = None
+        if auth_class is AuthClass.NULL:
+            methods[AuthAnnouncement(AuthMethod.NULL_AUTHENTICATION)] = None
+        if auth_class in _BY_KEYS:
+            methods.update(dict.fromkeys(_signatures(constraints)))
+    return encode_auth_methods(methods)
 
 
 @cache
@@ -107,11 +114,16 @@ def learn(ike: IkeSa, message: Message) -> None:
         ParseError: The announcement is malformed.
     """
     notify = message.notify(NotifyType.SUPPORTED_AUTH_METHODS)
-    if notify is None:
-        return
+    if notify is not None:
+        ike.handshake.peer_methods, ike.handshake.peer_schemes = _understood(notify.data)
+
+
+@lru_cache(maxsize=_MAX_KNOWN)
+def _understood(data: bytes) -> tuple[frozenset[int], tuple[SignatureScheme, ...]]:
+    """Return the methods and the schemes that are announced; peers of a kind announce alike."""
     methods: set[int] = set()
     schemes: dict[SignatureScheme, None] = {}
-    for announced in parse_auth_methods(notify.data):
+    for announced in parse_auth_methods(data):
         methods.add(announced.method)
         if announced.method == AuthMethod.DIGITAL_SIGNATURE and announced.algorithm:
             try:
@@ -119,8 +131,7 @@ def learn(ike: IkeSa, message: Message) -> None:
             except InvalidSignature:
                 # Others than ours are nothing that we could sign with.
                 continue
-    ike.handshake.peer_methods = frozenset(methods)
-    ike.handshake.peer_schemes = tuple(schemes)
+    return frozenset(methods), tuple(schemes)
 
 
 def remark(ike: IkeSa, method: int) -> None:

@@ -712,3 +712,41 @@ def test_ppk_of_the_settings(surroundings: Surroundings) -> None:
     bad = replace(surroundings, ppk={name: "@#xyz"})
     assert "plugins.stroke.ppk" in complaints(bad)
     assert "empty" in complaints(replace(surroundings, ppk={name: ""}))
+
+
+def test_null_has_to_be_asked_for_by_name(surroundings: Surroundings) -> None:
+    built_peer = peer(surroundings, **me(auth="null"), **other(auth="null", id="%any"))
+    assert built_peer.local[0].auth_class is AuthClass.NULL
+    assert built_peer.remote[0].auth_class is AuthClass.NULL
+    assert built_peer.remote[0].identity.is_any
+
+
+def test_each_round_has_identity_method_and_ca_of_its_own(surroundings: Surroundings) -> None:
+    built_peer = peer(
+        surroundings,
+        **me(auth="pubkey", id="@moon", auth2="psk", id2="alice@example.org"),
+        **other(auth="psk", id="@sun", ca="CN=one", auth2="pubkey", id2="*@x", ca2="CN=two"),
+    )
+    assert [(str(one.identity), one.auth_class) for one in built_peer.local] == [
+        ("moon", AuthClass.PUBKEY),
+        ("alice@example.org", AuthClass.PSK),
+    ]
+    assert [(str(one.identity), str(one.ca)) for one in built_peer.remote] == [
+        ("sun", "CN=one"),
+        ("*@x", "CN=two"),
+    ]
+
+
+def test_eap_identities_are_those_of_the_eap_round(surroundings: Surroundings) -> None:
+    built_peer = peer(
+        surroundings,
+        eap_identity="%identity",
+        aaa_identity="aaa.example.org",
+        **me(auth="pubkey"),
+        **other(auth="pubkey", auth2="eap-aka", id2="%any"),
+    )
+    first, second = built_peer.remote
+    assert first.eap_identity is None
+    assert second.eap_identity == Identification.any()
+    assert second.aaa_identity == Identification.parse("aaa.example.org")
+    assert second.eap_method == (23, 0)
