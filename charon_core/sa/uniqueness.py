@@ -29,7 +29,8 @@ def claim(ike: IkeSa) -> tuple[Member, ...]:
     if NULL in {ike.local_id.id_type, ike.remote_id.id_type}:
         # Nobody in particular: two of them are not the same (RFC 7619 2.5).
         return ()
-    ends = (ike.local_id, ike.remote_id)
+    # Inside of EAP a peer proves who it is there; its IKE identity may be anybody's then.
+    ends = (ike.local_id, ike.remote_eap_id or ike.remote_id)
     ike.claimed = ends
     return ike.env.peers.claim(ends, _member(ike))
 

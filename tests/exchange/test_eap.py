@@ -9,7 +9,7 @@ import pytest
 
 from charon_core.bus.events import IkeUp
 from charon_core.config.identification import Identification
-from charon_core.config.peer import AuthClass, AuthConfig
+from charon_core.config.peer import AuthClass, AuthConfig, UniquePolicy
 from charon_core.eap.packet import NAK, NOTIFICATION, EapCode, EapPacket
 from charon_core.encoding.payloads import Authentication, Eap, IdentificationInitiator, Notify
 from charon_core.encoding.registry import AuthMethod, NotifyType
@@ -228,6 +228,62 @@ def test_without_a_plugin_for_identities_nobody_is_asked() -> None:
     assert not bring_up(world, road_warrior(world, MUTUAL, asks="%any"))
     assert any("load eap_identity" in alert for alert in world.sun.recorder.alerts)
     refused(world)
+
+
+def test_who_was_not_asked_is_whom_the_ike_identity_names() -> None:
+    """A connection for carol is no way out for dave, whom another one has not asked."""
+    world = World()
+    methods(world, MUTUAL)
+    sun = certificates(world)
+    share_secret(world.sun)
+    carol = Identification.parse(CAROL)
+    more = (eap("%any", MUTUAL), auth(MOON))
+    connection(world, world.sun, name="two rounds", local=sun, remote=more)
+    remote = eap("%any", MUTUAL, eap_identity=carol)
+    connection(world, world.sun, name="of carol", local=sun, remote=remote)
+    peer = connection(
+        world, world.moon, local=eap(DAVE, MUTUAL), remote=auth(SUN, AuthClass.PUBKEY)
+    )
+    assert not bring_up(world, peer)
+    assert any("its EAP identity is 'dave@example.org'" in a for a in world.sun.recorder.alerts)
+    refused(world)
+
+
+def test_a_connection_that_has_us_send_a_certificate_is_no_way_out_of_eap_only() -> None:
+    world = World()
+    methods(world, MUTUAL)
+    sun = replace(certificates(world), identity=Identification.parse(SUN))
+    share_secret(world.sun)
+    dave = Identification.parse(DAVE)
+    first = eap("%any", MUTUAL, eap_identity=Identification.parse(CAROL))
+    connection(world, world.sun, name="only", local=eap(SUN, MUTUAL), remote=first)
+    second = eap("%any", MUTUAL, eap_identity=dave)
+    connection(world, world.sun, name="certificate", local=sun, remote=second)
+    peer = connection(
+        world, world.moon, local=eap(CAROL, MUTUAL, eap_identity=dave), remote=eap(SUN, MUTUAL)
+    )
+    assert not bring_up(world, peer)
+    assert world.sun.recorder.said("otherwise than we have done")
+    refused(world)
+
+
+def test_uniqueness_goes_by_who_is_proved() -> None:
+    """Dave says that he is carol outside of EAP: that must not take her IKE_SA down."""
+    world = World()
+    methods(world, MUTUAL)
+    peer = replace(road_warrior(world, MUTUAL, asks="%any"), unique=UniquePolicy.NEVER)
+    assert bring_up(world, peer)
+    mallory = replace(peer.local[0], eap_identity=Identification.parse(DAVE))
+    assert bring_up(world, replace(peer, name="mallory", local=(mallory,)))
+    world.sun.do_jobs()
+    world.run()
+    assert world.sun.states == ["ESTABLISHED", "ESTABLISHED"]
+    # And carol herself takes her own old one's place, whatever she is called outside.
+    again = eap(MOON, MUTUAL, eap_identity=Identification.parse(CAROL))
+    assert bring_up(world, replace(peer, name="again", local=(again,)))
+    world.sun.do_jobs()
+    world.run()
+    assert len(world.sun.states) == 2
 
 
 # -- agreeing on a method ---------------------------------------------------------------------

@@ -59,6 +59,7 @@ class Candidates:
         proved: Our own rounds that are done: which one it was, and who we said we are.
         more_announced: Whether we have announced another round of ours; None while nothing is
             said.
+        left_to_eap: The round of ours that EAP is to prove, while it does.
         keying: The keys that the initiator's proofs hold with, by the configuration in use.
         without_ppk: AUTH data that holds in the place of the last AUTH payload; empty for what
             is in that.
@@ -75,6 +76,7 @@ class Candidates:
         "evidence",
         "ike",
         "keying",
+        "left_to_eap",
         "more_announced",
         "proved",
         "without_ppk",
@@ -94,6 +96,7 @@ class Candidates:
         self.evidence: list[Evidence] = []
         self.proved: list[tuple[AuthConfig, Identification]] = []
         self.more_announced: bool | None = None
+        self.left_to_eap: tuple[AuthConfig, Identification] | None = None
         self._wanted = wanted
         self._left = list(configs)
         self._negotiated = ike.ike_config
@@ -205,9 +208,12 @@ class Candidates:
         done = len(self.proved)
         more = len(config.local) > done
         fits = len(config.local) >= done and self.more_announced in {None, more}
+        told = self.proved if self.left_to_eap is None else [*self.proved, self.left_to_eap]
+        if len(config.local) < len(told):
+            fits = False
         if not fits or any(
             (auth, identity) != (config.local[number], self.own_identity(config.local[number]))
-            for number, (auth, identity) in enumerate(self.proved)
+            for number, (auth, identity) in enumerate(told)
         ):
             raise AuthenticationError("it has us prove ourselves otherwise than we have done")
 
@@ -266,6 +272,9 @@ def _check_eap(evidence: Evidence, expected: AuthConfig) -> None:
     verification.check_identity(evidence.claim.identity, expected)
     verification.check_groups(expected, "EAP")
     said, wanted = evidence.eap_identity, expected.eap_identity
+    if evidence.eap_kind is not None:
+        # Whom the method has to do with: where nobody was asked, that is the IKE identity.
+        said = said or evidence.claim.identity
     if said is not None and wanted is not None and not said.matches(wanted):
         raise AuthenticationError(f"its EAP identity is '{said}', expected is '{wanted}'")
     kind, method = evidence.eap_kind, expected.eap_method

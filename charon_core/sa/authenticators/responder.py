@@ -325,6 +325,7 @@ class AuthResponder:
                     "take: it announces no EAP_ONLY_AUTHENTICATION, or uses no EAP now"
                 )
             self._stage = Stage.EAP
+            candidates.left_to_eap = auth, identity
             return
         certificates.add_own(ike, auth, out)
         other = candidates.evidence[-1].claim.identity
@@ -352,6 +353,7 @@ class AuthResponder:
         self, config: PeerConfig, candidates: Candidates, identity: Identification, out: Outgoing
     ) -> None:
         candidates.proved.append((config.local[self._round], identity))
+        candidates.left_to_eap = None
         self._round += 1
         more = self._round < len(config.local)
         candidates.more_announced = more
