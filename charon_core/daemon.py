@@ -349,6 +349,7 @@ class Daemon:
             keep_alive=ike.keep_alive,
             fragment_size=ike.fragment_size,
             init_restarts=ike.init_restarts,
+            announce_auth_methods=ike.announce_auth_methods,
             make_before_break=ike.make_before_break,
             replay_window=self._settings.kernel.replay_window,
             max_virtual_ips=attributes.max_virtual_ips,

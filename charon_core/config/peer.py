@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from charon_core.config.identification import Identification
+from charon_core.config.identification import KEY_ID, Identification
 from charon_core.key_enum import KeyEnum
 
 if TYPE_CHECKING:
@@ -30,6 +30,21 @@ class AuthClass(KeyEnum):
     PSK = "pre-shared key"
     EAP = "EAP"
     NULL = "NULL"
+
+
+def ppk_identity(name: str) -> Identification:
+    """Return the identity of a post-quantum preshared key: octets, whatever the name looks like.
+
+    Args:
+        name: As written: ``carol@example.org``, ``gateway 7``, ``@#0a1b`` for any octets.
+
+    Raises:
+        ValueError: It is empty, or what should be hexadecimal digits is not.
+    """
+    data = Identification.parse(name).data if name.startswith("@#") else name.encode()
+    if not data:
+        raise ValueError("the identity of a post-quantum preshared key is empty")
+    return Identification(KEY_ID, data)
 
 
 class UniquePolicy(Enum):
@@ -139,6 +154,11 @@ class PeerConfig:
     """Names of the pools that the peer's virtual addresses come from, in order."""
     dns: tuple[str, ...] = ()
     """Name servers to hand to the peer."""
+    ppk_id: Identification | None = None
+    """Names the post-quantum preshared key (RFC 8784), as `ppk_identity` makes it; as responder,
+    None takes any that we have."""
+    ppk_required: bool = False
+    """Refuse a peer that has no such key."""
     request_dns: tuple[str, ...] = ()
     """Name servers to ask for; ``0.0.0.0`` and ``::`` ask for any of their family."""
 

@@ -6,7 +6,7 @@ import queue
 import time
 from typing import TYPE_CHECKING, Final
 
-from charon_core.bus.listener import Group, Level
+from charon_core.bus.listener import Level
 from charon_core.control.following import Follower, Following
 from charon_core.control.jobs import Initiation, Rekeying, Termination
 from charon_core.control.result import Result
@@ -77,6 +77,8 @@ class Controller:
     ) -> Result:
         """Bring a CHILD_SA up, and its IKE_SA if there is none yet.
 
+        A connection without CHILD_SAs is brought up alone, if its peer takes that (RFC 6023).
+
         Args:
             peer: The connection.
             child: Which of its CHILD_SAs; None for the first.
@@ -86,11 +88,6 @@ class Controller:
             level: The highest level of these lines.
         """
         chosen = child or next(iter(peer.children), None)
-        if chosen is None:
-            self._bus.log(
-                Group.CFG, Level.CONTROL, "connection '%s' has no CHILD_SA to initiate", peer.name
-            )
-            return Result.NOT_FOUND
         job = Initiation(self._manager, self._paths, peer, chosen)
         return self._run(job, timeout, on_log, on_result, level)
 

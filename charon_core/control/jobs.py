@@ -68,12 +68,16 @@ class Operation(Job):
 
 
 class Initiation(Operation):
-    """Brings a CHILD_SA up."""
+    """Brings a CHILD_SA up, or an IKE_SA alone (RFC 6023)."""
 
     __slots__ = ("_child", "_manager", "_paths", "_peer")
 
     def __init__(
-        self, manager: IkeSaManager, paths: PathFinder, peer: PeerConfig, child: ChildConfig
+        self,
+        manager: IkeSaManager,
+        paths: PathFinder,
+        peer: PeerConfig,
+        child: ChildConfig | None,
     ) -> None:
         super().__init__()
         # The name of a peer may have to be resolved, which can take its time.
@@ -84,7 +88,7 @@ class Initiation(Operation):
         self._child = child
 
     def __str__(self) -> str:
-        return f"initiate '{self._child.name}'"
+        return f"initiate '{(self._child or self._peer).name}'"
 
     def run(self) -> None:
         """Use the IKE_SA that is there, or make one."""
@@ -101,6 +105,10 @@ class Initiation(Operation):
                 self.end(False)
                 return
             self.unique_id = ike.unique_id
+            if self._child is None:
+                ike.begin(self._peer, on_done=self.end)
+                ike.tasks.initiate()
+                return
             ike.begin(self._peer)
             ike.initiate_child(self._child, self.end)
 
@@ -110,6 +118,13 @@ class Initiation(Operation):
         if not usable or ike.peer_config != self._peer:
             return False
         self.unique_id = ike.unique_id
+        if self._child is None:
+            ike.log(
+                Group.IKE, Level.CONTROL, "not establishing IKE_SA %s: it is there, in state %s",
+                ike, ike.state.value,
+            )  # fmt: skip
+            self.end(ike.state.is_up)
+            return True
         twin = next(
             (
                 child

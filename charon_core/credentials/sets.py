@@ -37,6 +37,8 @@ class SecretKind(KeyEnum):
     """Password or key of an EAP method."""
     NTLM = "NTLM"
     """NT hash of a password: MD4 of its UTF-16LE octets."""
+    PPK = "PPK"
+    """Post-quantum preshared key (RFC 8784); its owners are PPK identities (see `ppk_identity`)."""
     PIN = "PIN"
     """Opens a smartcard."""
 

@@ -138,6 +138,22 @@ def _expand_ike_keys(prf: Prf, skeyseed: bytes, seed: bytes, encr: int, integ: i
     )
 
 
+def mix_ppk(prf: Prf, ppk: bytes, key: bytes) -> bytes:
+    """Return SK_d, SK_pi or SK_pr with a post-quantum preshared key mixed in (RFC 8784 3).
+
+    Args:
+        prf: PRF of the IKE_SA.
+        ppk: the preshared key.
+        key: SK_d, SK_pi or SK_pr as IKE_SA_INIT has made it.
+
+    Raises:
+        ValueError: the preshared key is empty, which would mix nothing in.
+    """
+    if not ppk:
+        raise ValueError("the post-quantum preshared key is empty; refusing to use it")
+    return prf.prf_plus(ppk, key, len(key))
+
+
 def derive_child_keys(  # noqa: PLR0917 - the order of the RFC
     prf: Prf,
     sk_d: bytes,

@@ -30,6 +30,7 @@ def choose_scheme(
     *,
     allowed: Sequence[SignatureScheme] = (),
     prefer_pss: bool = False,
+    announced: Collection[SignatureScheme] = (),
 ) -> SignatureScheme:
     """Choose what to sign with.
 
@@ -38,6 +39,8 @@ def choose_scheme(
         peer_hashes: what the peer announced in SIGNATURE_HASH_ALGORITHMS; empty when it did not,
             which leaves the classic methods (RFC 7427 section 4).
         allowed: the only schemes to take, best first; empty for those that suit the key.
+        announced: schemes that the peer says it takes (RFC 9593), which come first; empty if it
+            does not say.
         prefer_pss: for RSA keys take RSASSA-PSS, which not every peer knows, before PKCS #1 v1.5.
 
     Raises:
@@ -47,7 +50,8 @@ def choose_scheme(
     bits: int = getattr(key, "key_size", 0)
     suitable = _suitable_schemes(kind, bits, prefer_pss=prefer_pss)
     if peer_hashes:
-        for scheme in allowed or suitable:
+        choices = list(allowed or suitable)
+        for scheme in [one for one in choices if one in announced] + choices:
             if scheme.key_type is kind and not scheme.is_classic and scheme.hash in peer_hashes:
                 return scheme
     else:
@@ -55,11 +59,11 @@ def choose_scheme(
         for scheme in _classic_schemes(key, kind):
             if not allowed or scheme.hash in hashes:
                 return scheme
-    announced = ", ".join(name_of(HashId, value) for value in sorted(peer_hashes)) or "none"
+    known = ", ".join(name_of(HashId, value) for value in sorted(peer_hashes)) or "none"
     wanted = ", ".join(scheme.keyword for scheme in allowed or suitable)
     raise UnsupportedAlgorithm(
         f"no signature scheme for our {kind.name} key{f' of {bits} bits' if bits else ''}: "
-        f"we would take {wanted}; the peer announced these hashes: {announced}"
+        f"we would take {wanted}; the peer announced these hashes: {known}"
     )
 
 

@@ -13,7 +13,10 @@ class EapStatus(Enum):
     MORE = "more"
     """`packet` is to be sent."""
     SUCCESS = "success"
+    """A server's method: the peer is who it says. A peer's method: `packet` is to be sent, and the
+    server may say Success from now on; before that, Success is refused."""
     FAILURE = "failure"
+    """It is over. A server says Failure, a peer nothing, unless there is a `packet`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,11 @@ class EapStep:
 
 
 class EapMethod(Protocol):
-    """One conversation of one method, in one role. Knows no time, no socket, no thread."""
+    """One conversation of one method, in one role. Knows no time, no socket, no thread.
+
+    `EapServer` and `EapPeer` make them, and do what belongs to EAP itself: Identity,
+    Notification, Nak, Success, Failure, and bounds on how long it may take.
+    """
 
     @property
     def is_mutual(self) -> bool:
@@ -43,7 +50,10 @@ class EapMethod(Protocol):
         ...
 
     def process(self, packet: bytes) -> EapStep:
-        """Take a packet of the other side.
+        """Take a packet: a response in the server's role, a request in the peer's.
+
+        Its code, its length and the method's type are checked already; so is the identifier of a
+        response. Success and Failure never come here.
 
         Raises:
             ParseError: It is malformed.

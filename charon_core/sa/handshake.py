@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from charon_core.crypto.signature_schemes import SignatureScheme
+
 
 class Handshake:
     """Nonces, first messages and announcements of an IKE_SA that is being set up.
@@ -20,7 +25,9 @@ class Handshake:
         "peer_id_body",
         "peer_int_auth",
         "peer_message",
+        "peer_methods",
         "peer_nonce",
+        "peer_schemes",
         "proposal_number",
     )
 
@@ -45,6 +52,10 @@ class Handshake:
         """What our messages of these exchanges add to AUTH (RFC 9242 3.3.2)."""
         self.peer_int_auth = b""
         """What the peer's add."""
+        self.peer_methods: frozenset[int] = frozenset()
+        """Authentication methods that the peer takes; empty if it has not said (RFC 9593)."""
+        self.peer_schemes: tuple[SignatureScheme, ...] = ()
+        """Signature schemes that it takes; empty if it has not said."""
         self.authorities: frozenset[bytes] = frozenset()
         """SHA-1 hashes of the CA keys that the peer asked certificates of (RFC 7296 3.7)."""
 

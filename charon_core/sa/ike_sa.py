@@ -109,6 +109,7 @@ class IkeSa:
         "refusals",
         "rekey_at",
         "remote",
+        "remote_eap_id",
         "remote_id",
         "replaces",
         "responder_spi",
@@ -142,6 +143,8 @@ class IkeSa:
         self.peer_config: PeerConfig | None = None
         self.local_id: Identification | None = None
         self.remote_id: Identification | None = None
+        self.remote_eap_id: Identification | None = None
+        """Who the peer is inside of EAP, where that has proved it."""
         self.keying: IkeKeying | None = None
         self.peer_token = b""
         """By which the peer can prove that it has lost this IKE_SA (RFC 6290)."""
@@ -242,36 +245,46 @@ class IkeSa:
 
     # -- commands -----------------------------------------------------------------------------
 
-    def begin(self, peer: PeerConfig, *, replaces: int = 0) -> None:
+    def begin(
+        self,
+        peer: PeerConfig,
+        *,
+        replaces: int = 0,
+        on_done: Callable[[bool], None] | None = None,
+    ) -> None:
         """Take the configuration under which this IKE_SA will be initiated.
 
         Args:
             peer: The configuration.
             replaces: Number of an IKE_SA that is to be deleted once this one is up, 0 for none.
+            on_done: Told once whether the IKE_SA came up, with or without CHILD_SA.
         """
         self.replaces = replaces
         self.peer_config = peer
         self.ike_config = peer.ike
         self.env.bus.set_sa(self.ref)
-        self._queue_setup()
+        self._queue_setup(on_done)
 
-    def reset(self, spi: bytes, remote: Endpoint) -> None:
+    def reset(
+        self, spi: bytes, remote: Endpoint, on_done: Callable[[bool], None] | None = None
+    ) -> None:
         """Be as at first, as initiator, with another SPI; the configuration stays."""
         self.initiator_spi = spi
         self.responder_spi = NO_SPI
         self.keying = self.next_keying = None
         self.traits = Trait.NONE
+        self.remote_id = self.remote_eap_id = None
         self._handshake = Handshake()
         self.reassembler = None
         self.set_state(IkeState.CREATED)
         self.remote = remote
         self.local = Endpoint(self.local.host, self.env.local_port(False))
-        self._queue_setup()
+        self._queue_setup(on_done)
 
-    def _queue_setup(self) -> None:
+    def _queue_setup(self, on_done: Callable[[bool], None] | None) -> None:
         self.traits |= Trait.WE_BEGAN
-        for task in _SETUP:
-            self.tasks.queue(task(self))
+        for kind in _SETUP:
+            self.tasks.queue(IkeAuth(self, on_done) if kind is IkeAuth else kind(self))
 
     def initiate_child(
         self, config: ChildConfig, on_done: Callable[[bool], None] | None = None
@@ -318,7 +331,7 @@ class IkeSa:
             self.tasks.initiate()
             return
         self.log(Group.IKE, Level.AUDIT, "reauthenticating IKE_SA %s by a second one", self)
-        renew(self, (child.config for child in self.children), replaces=self.unique_id)
+        renew(self, (child.config for child in self.children), replaces=self.unique_id, anyway=True)
 
     def start_queued_soon(self) -> None:
         """Start queued tasks in a moment: the peer cannot take requests before our answer."""

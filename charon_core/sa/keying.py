@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from charon_core.crypto.ciphers import keymat_lengths
 from charon_core.crypto.key_derivation import (
     ChildKeys,
+    IkeKeys,
     derive_child_keys,
     derive_ike_keys,
     derive_rekeyed_ike_keys,
     intermediate_auth,
+    mix_ppk,
     psk_auth,
     signed_octets,
 )
@@ -20,7 +22,6 @@ from charon_core.encoding.registry import PrfId, TransformType
 
 if TYPE_CHECKING:
     from charon_core.config.proposal import Proposal
-    from charon_core.crypto.key_derivation import IkeKeys
     from charon_core.crypto.message_cipher import MessageCipher
     from charon_core.crypto.prf import Prf
 
@@ -78,6 +79,17 @@ class IkeKeying:
         """Return the AUTH data that a shared secret makes over signed octets."""
         return psk_auth(self._prf, secret, octets)
 
+    def eap_auth(self, msk: bytes | None, octets: bytes, *, initiator: bool) -> bytes:
+        """Return the AUTH data of an EAP method's key over signed octets (RFC 7296 2.16).
+
+        Args:
+            msk: The key that the method has made; None stands for SK_pi or SK_pr, which prove
+                nothing but that whoever signs has the keys of this IKE_SA (RFC 7619 2.1, too).
+            octets: What is signed.
+            initiator: Whether it is the initiator who signs.
+        """
+        return psk_auth(self._prf, msk or (self._sk_pi if initiator else self._sk_pr), octets)
+
     def child_keys(
         self,
         proposal: Proposal,
@@ -124,6 +136,22 @@ class IkeKeying:
             *lengths,
             additional,
         )
+
+    def with_ppk(self, ppk: bytes) -> IkeKeying:
+        """Return the same with a post-quantum preshared key mixed into it (RFC 8784 3).
+
+        What protects messages of this IKE_SA stays as it is.
+
+        Raises:
+            ValueError: The key is empty.
+        """
+        keys = IkeKeys(
+            sk_d=mix_ppk(self._prf, ppk, self._sk_d),
+            sk_ai=b"", sk_ar=b"", sk_ei=b"", sk_er=b"",
+            sk_pi=mix_ppk(self._prf, ppk, self._sk_pi),
+            sk_pr=mix_ppk(self._prf, ppk, self._sk_pr),
+        )  # fmt: skip
+        return IkeKeying(self._prf, keys, self.inbound, self.outbound)
 
     def forget_authentication(self) -> None:
         """Drop the keys that only IKE_AUTH needs."""

@@ -51,6 +51,9 @@ class IkeParameters:
     accept_trust_anchors: tuple[str, ...] = ()
     """Domains whose DNSSEC trust anchors a gateway may replace (RFC 8598)."""
 
+    announce_auth_methods: bool = True
+    """Tell initiators in IKE_SA_INIT which authentication methods we take (RFC 9593)."""
+
     make_before_break: bool = False
     """Reauthenticate by a second IKE_SA beside the old one, instead of after it."""
     rekey_retry: float = 15.0

@@ -129,12 +129,21 @@ class Checkpoint:
     Tasks that act before the one that raises `NotYet` must not have changed more than this.
     """
 
-    __slots__ = ("_ike", "_ike_config", "_local_id", "_peer_config", "_remote_id", "_tasks")
+    __slots__ = (
+        "_ike",
+        "_ike_config",
+        "_keying",
+        "_local_id",
+        "_peer_config",
+        "_remote_id",
+        "_tasks",
+    )
 
     def __init__(self, ike: IkeSa) -> None:
         self._ike = ike
         self._tasks = ike.tasks.checkpoint()
         self._ike_config = ike.ike_config
+        self._keying = ike.keying
         self._peer_config = ike.peer_config
         self._local_id = ike.local_id
         self._remote_id = ike.remote_id
@@ -144,6 +153,7 @@ class Checkpoint:
         ike = self._ike
         ike.tasks.roll_back(self._tasks)
         ike.ike_config = self._ike_config
+        ike.keying = self._keying
         ike.peer_config = self._peer_config
         ike.local_id = self._local_id
         ike.remote_id = self._remote_id

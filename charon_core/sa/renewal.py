@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from charon_core.sa.state import Trait
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,7 +22,7 @@ class Renewal:
 
     Attributes:
         peer: The connection.
-        children: The CHILD_SAs that are wanted, at least one.
+        children: The CHILD_SAs that are wanted; none for an IKE_SA alone.
         local: Our endpoint of the IKE_SA that goes.
         remote: The peer's.
         replaces: The number of the IKE_SA that is to be deleted once the new one is up; 0 if it
@@ -36,10 +38,20 @@ class Renewal:
     addresses: tuple[str, ...] = ()
 
 
-def renew(ike: IkeSa, children: Iterable[ChildConfig], *, replaces: int = 0) -> bool:
-    """Have an IKE_SA set up anew with these CHILD_SAs; False if there is nothing to set up."""
+def renew(
+    ike: IkeSa, children: Iterable[ChildConfig], *, replaces: int = 0, anyway: bool = False
+) -> bool:
+    """Have an IKE_SA set up anew with these CHILD_SAs; False if there is nothing to set up.
+
+    Args:
+        ike: The one that goes.
+        children: Configurations of the CHILD_SAs.
+        replaces: Number of the one that is to be deleted once the new one is up; 0 if it is gone.
+        anyway: Do it without CHILD_SAs, too, if the peer takes that (RFC 6023).
+    """
     wanted = tuple(dict.fromkeys(children))
-    if ike.peer_config is None or not wanted:
+    is_empty = not wanted and not (anyway and Trait.PEER_CHILDLESS in ike.traits)
+    if ike.peer_config is None or is_empty:
         return False
     ike.env.renew(
         Renewal(ike.peer_config, wanted, ike.local, ike.remote, replaces, ike.virtual.local)

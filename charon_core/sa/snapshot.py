@@ -98,7 +98,7 @@ def snapshot_of(ike: IkeSa) -> IkeSaSnapshot:
         remote=ike.remote,
         local_id=ike.local_id,
         remote_id=ike.remote_id,
-        remote_eap_id=None,
+        remote_eap_id=ike.remote_eap_id,
         established_at=ike.established_at,
         age=age,
         rekey_in=_until(ike.rekey_at, now),

@@ -103,6 +103,12 @@ class Trait(Flag):
     """The peer sent a certificate request."""
     PEER_LOOKS_UP = auto()
     """The peer fetches certificates of which it is sent a hash and a URL (RFC 7296 3.6)."""
+    PEER_PPK = auto()
+    """The peer announced that it knows post-quantum preshared keys (RFC 8784)."""
+    PEER_CHILDLESS = auto()
+    """The responder announced that it takes IKE_SAs without CHILD_SA (RFC 6023)."""
+    PEER_MULTIPLE_AUTH = auto()
+    """The peer announced that it knows several authentication rounds (RFC 4739)."""
 
     @property
     def nat_anywhere(self) -> bool:

@@ -60,6 +60,7 @@ def make_successor(old: IkeSa, agreed: Agreement) -> IkeSa | None:
         new.initiator_spi = agreed.peer_spi
     new.ike_config, new.peer_config = old.ike_config, old.peer_config
     new.local_id, new.remote_id = old.local_id, old.remote_id
+    new.remote_eap_id = old.remote_eap_id
     new.traits = old.traits
     new.proposal = agreed.proposal
     new.keying, keys = derive_rekeyed(

@@ -7,6 +7,7 @@ gets the same response again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from charon_core.bus.alert import AlertKind
@@ -52,7 +53,13 @@ class _Request:
         self.timer: Cancellable | None = None
 
 
-_Checkpoint = tuple[_Request | None, tuple[Task, ...], tuple[Task, ...], ExchangeType]
+_Checkpoint = tuple[
+    _Request | None,
+    tuple[Task, ...],
+    tuple[Task, ...],
+    ExchangeType,
+    tuple[Callable[[], None], ...],
+]
 
 
 class TaskManager:
@@ -334,14 +341,18 @@ class TaskManager:
 
     def checkpoint(self) -> object:
         """Return what `roll_back` puts back."""
-        return self._request, tuple(self._active), tuple(self._passive), self.exchange
+        tasks = (*self._active, *self._passive)
+        restores = tuple([r for r in [task.checkpoint() for task in tasks] if r is not None])
+        return self._request, tuple(self._active), tuple(self._passive), self.exchange, restores
 
     def roll_back(self, checkpoint: object) -> None:
         """Be as before a message was processed that has to wait (`NotYet`).
 
         A request of ours that the message answers is not sent again: the answer is there.
         """
-        request, active, passive, exchange = cast("_Checkpoint", checkpoint)
+        request, active, passive, exchange, restores = cast("_Checkpoint", checkpoint)
+        for restore in restores:
+            restore()
         self._request = request
         self._active, self._passive = list(active), list(passive)
         self.exchange = exchange

@@ -12,6 +12,7 @@ from charon_core.sa.environment import TimerKind
 from charon_core.sa.renewal import renew
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_initiate import ChildInitiate
+from charon_core.sa.tasks.ike_auth import IkeAuth
 
 if TYPE_CHECKING:
     from charon_core.sa.ike_sa import IkeSa
@@ -88,12 +89,17 @@ def _start_over(ike: IkeSa, *, tell: bool = False) -> None:
         ike: The IKE_SA.
         tell: Tell those who wait that it did not work.
     """
-    waiting = [task for task in ike.tasks.take_watches() if isinstance(task, ChildInitiate)]
+    tasks = ike.tasks.take_watches()
+    waiting = [task for task in tasks if isinstance(task, ChildInitiate)]
+    on_done = next((task.take_watch() for task in tasks if isinstance(task, IkeAuth)), None)
+    if tell and on_done is not None:
+        on_done(False)
+        on_done = None
     for child in list(ike.children):
         ike.remove_child(child, "starting over")
     ike.tasks.restart()
     remote = ike.env.remote_endpoint(ike.ike_config) if ike.ike_config is not None else None
-    ike.reset(ike.env.new_spi(), remote or ike.remote)
+    ike.reset(ike.env.new_spi(), remote or ike.remote, on_done)
     ike.env.reindex(ike)
     for old in waiting:
         if tell:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
+from charon_core.config.identification import NULL
 from charon_core.config.peer import UniquePolicy
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType
@@ -23,9 +24,14 @@ CROSSING: Final = 10.0
 
 def claim(ike: IkeSa) -> None:
     """Enter an IKE_SA as one with its peer."""
-    if ike.local_id is not None and ike.remote_id is not None and not ike.remote_id.is_any:
-        ike.claimed = (ike.local_id, ike.remote_id)
-        ike.env.peers.claim(ike.claimed, _member(ike))
+    if ike.local_id is None or ike.remote_id is None or ike.remote_id.is_any:
+        return
+    if NULL in {ike.local_id.id_type, ike.remote_id.id_type}:
+        # Nobody in particular: two of them are not the same (RFC 7619 2.5).
+        return
+    # Inside of EAP a peer proves who it is there; its IKE identity may be anybody's then.
+    ike.claimed = (ike.local_id, ike.remote_eap_id or ike.remote_id)
+    ike.env.peers.claim(ike.claimed, _member(ike))
 
 
 def release(ike: IkeSa) -> None:
@@ -39,6 +45,8 @@ def add_initial_contact(ike: IkeSa, ends: Ends, out: Outgoing) -> None:
     """Tell the peer that we know of no IKE_SA with it, if that is so (RFC 7296 2.4)."""
     config = ike.peer_config
     if config is None or config.unique is UniquePolicy.NEVER or ends[1].is_any:
+        return
+    if NULL in {end.id_type for end in ends}:
         return
     if not ends[1].is_pattern and not ike.env.peers.knows(ends):
         out.append(Notify.of(NotifyType.INITIAL_CONTACT))

@@ -136,6 +136,11 @@ class IkeSettings(Section):
         "Tell peers at once that their IKE_SAs are lost, after a crash, and believe theirs (RFC "
         "6290).",
     )
+    announce_auth_methods: bool = option(
+        True,
+        "Tell initiators in IKE_SA_INIT which authentication methods we take (RFC 9593). It adds "
+        "about 300 octets to that response.",
+    )
     make_before_break: bool = option(
         False,
         "Reauthenticate by a second IKE_SA beside the old one, so that traffic does not stop. "

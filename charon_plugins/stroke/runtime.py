@@ -169,6 +169,8 @@ class Runtime:
             allow_swap=self._settings.allow_swap,
             installable=daemon.kernel.installable,
             missing=daemon.kernel.missing,
+            ppk=self._settings.ppk,
+            ppk_required=frozenset(self._settings.ppk_required),
         )
 
 

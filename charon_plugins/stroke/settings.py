@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - read at run time
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from charon_core.settings.option import option
 
@@ -29,6 +31,17 @@ class StrokeSettings:
     prevent_loglevel_changes: bool = option(False, "Refuse 'loglevel'.")
     allow_swap: bool = option(
         True, "Exchange left and right of a connection if 'right' is one of our own addresses."
+    )
+    ppk: Mapping[str, str] = option(
+        MappingProxyType({}),
+        "Post-quantum preshared keys (RFC 8784): for the name of a connection, the identity of "
+        "its PPK in ipsec.secrets. ipsec.conf has no keyword for it.",
+        example='{ home = "gateways.example.org" }',
+    )
+    ppk_required: tuple[str, ...] = option(
+        (),
+        "Connections that refuse a peer without post-quantum preshared key.",
+        example='["home"]',
     )
     ignore_missing_ca_basic_constraint: bool = option(
         False, "Trust CA certificates that do not say that they are one."

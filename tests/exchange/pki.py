@@ -77,6 +77,7 @@ class Authority:
         begins: dt.datetime = NOW - DAY,
         ends: dt.datetime = NOW + 365 * DAY,
         padding: int = 0,
+        policies: tuple[str, ...] = (),
     ) -> tuple[Certificate, PrivateKey]:
         """Issue a certificate for a DNS name; `padding` octets make it large."""
         private = key(kind, name)
@@ -92,6 +93,9 @@ class Authority:
             x509.DNSName(f"{number:04}.{'x' * 50}.example") for number in range(padding // 64)
         ]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if policies:
+            held = [x509.PolicyInformation(x509.ObjectIdentifier(oid), None) for oid in policies]
+            builder = builder.add_extension(x509.CertificatePolicies(held), critical=False)
         signed = self._sign(builder, self)
         return Certificate(signed.public_bytes(Encoding.DER)), PrivateKey(private)
 

@@ -6,6 +6,7 @@ Each test is one trick; messages are sealed with the keys of the side that misbe
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +17,9 @@ from charon_core.encoding.message import Message, seal_message
 from charon_core.encoding.payloads import Delete, KeyExchange, Notify
 from charon_core.encoding.registry import ExchangeType, HashId, NotifyType, ProtocolId
 from charon_core.network.packet import Endpoint, Packet
+from charon_core.sa.authenticators import identities, verification
 from charon_core.sa.parameters import IkeParameters
 from charon_core.sa.tasks.child_respond import ChildRespond
-from charon_core.sa.tasks.ike_auth import IkeAuth
 from charon_core.sa.tries import give_up
 from tests.exchange.world import (
     World,
@@ -28,6 +29,9 @@ from tests.exchange.world import (
     share_secret,
     tunnel,
 )
+
+if TYPE_CHECKING:
+    from charon_core.sa.ike_sa import IkeSa
 
 STRONG = "aes256gcm16-prfsha384-ecp384!"
 WEAK = "aes128-sha256-modp2048!"
@@ -111,12 +115,12 @@ def test_a_pattern_as_an_identity_lets_nobody_in(
 
 def claim(monkeypatch: pytest.MonkeyPatch, identity: Identification) -> None:
     """Have the initiator claim an identity that no configuration could give it."""
-    original = IkeAuth._own_identity
+    original = identities.own_identity
 
-    def own_identity(task: IkeAuth, *arguments: object) -> Identification:
-        return identity if task.ike.is_initiator else original(task, *arguments)
+    def own_identity(ike: IkeSa, *arguments: object) -> Identification:
+        return identity if ike.is_initiator else original(ike, *arguments)
 
-    monkeypatch.setattr(IkeAuth, "_own_identity", own_identity)
+    monkeypatch.setattr(identities, "own_identity", own_identity)
 
 
 @pytest.mark.parametrize(
@@ -182,14 +186,14 @@ def test_work_for_a_wrong_proof_does_not_grow_with_the_connections(
     connections: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verified: list[object] = []
-    original = IkeAuth._verify
+    original = verification.verify
 
-    def verify(task: IkeAuth, *arguments: object) -> None:
-        if not task.ike.is_initiator:
-            verified.append(task)
-        original(task, *arguments)
+    def verify(ike: IkeSa, *arguments: object) -> None:
+        if not ike.is_initiator:
+            verified.append(ike)
+        original(ike, *arguments)
 
-    monkeypatch.setattr(IkeAuth, "_verify", verify)
+    monkeypatch.setattr(verification, "verify", verify)
     world = World()
     share_secret(world.moon, b"wrong")
     share_secret(world.sun)

@@ -242,17 +242,20 @@ class Host:
         self, peer: PeerConfig, child: str | None = None, outcome: list[bool] | None = None
     ) -> None:
         """Bring a CHILD_SA up, in the IKE_SA that is there or in a new one."""
-        config = peer.children[0] if child is None else peer.child(child)
-        assert config is not None
+        config = next(iter(peer.children), None) if child is None else peer.child(child)
         done = outcome.append if outcome is not None else None
         numbers = self.manager.numbers_by_name(peer.name)
-        if numbers:
+        if numbers and config is not None:
             with self.manager.working_on(self.manager.checkout_by_number(numbers[0])) as ike:
                 ike.initiate_child(config, done)
             return
         local = Endpoint(self.address, 500)
         remote = Endpoint(peer.ike.remote[0], peer.ike.remote_port)
         with self.manager.working_on(self.manager.create_initiator(local, remote)) as ike:
+            if config is None:
+                ike.begin(peer, on_done=done)
+                ike.tasks.initiate()
+                return
             ike.begin(peer)
             ike.initiate_child(config, done)
 
@@ -475,12 +478,15 @@ def connection(
     name: str = "net",
     ike: str = IKE_PROPOSAL,
     children: tuple[ChildConfig, ...] | None = None,
-    local: AuthConfig | None = None,
-    remote: AuthConfig | None = None,
+    local: AuthConfig | tuple[AuthConfig, ...] | None = None,
+    remote: AuthConfig | tuple[AuthConfig, ...] | None = None,
     ike_settings: dict[str, object] | None = None,
     **settings: object,
 ) -> PeerConfig:
-    """Give a host a connection to the other one, and return it."""
+    """Give a host a connection to the other one, and return it.
+
+    Several rounds of a side are a tuple.
+    """
     other = world.sun if host is world.moon else world.moon
     if children is None:
         mirrored = host is world.sun
@@ -495,13 +501,17 @@ def connection(
             proposals=parse_proposals(ike, ProtocolId.IKE),
             **(ike_settings or {}),
         ),
-        local=(local or auth(f"{host.name}.example.org"),),
-        remote=(remote or auth(f"{other.name}.example.org"),),
+        local=_rounds(local or auth(f"{host.name}.example.org")),
+        remote=_rounds(remote or auth(f"{other.name}.example.org")),
         children=children,
         **settings,
     )
     host.connections.add(peer)
     return peer
+
+
+def _rounds(auths: AuthConfig | tuple[AuthConfig, ...]) -> tuple[AuthConfig, ...]:
+    return auths if isinstance(auths, tuple) else (auths,)
 
 
 def share_secret(host: Host, secret: bytes = PSK, *owners: str) -> None:

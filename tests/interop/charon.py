@@ -49,6 +49,8 @@ class Charon:
         self.side = side
         self.folder = folder
         self._program: Program | None = None
+        self.plugins = ""
+        """A folder with distributions of plugins, beside those that are installed."""
         self.log = Log(f"charon at {host.role}", folder / "var/log/charon.log")
         for name in ("etc/charon", "etc/ipsec.d", "var/run", "var/log"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -87,6 +89,7 @@ class Charon:
         self._program = Program(
             self.host.command(str(BIN / "charon-starter"), "--nofork", "--root", str(self.folder)),
             self.folder / "var/log/starter.log",
+            {**os.environ, "PYTHONPATH": self.plugins} if self.plugins else None,
         )
         wait_until(lambda: self._has(wait_for), "charon is ready", seconds=20, pause=0.05)
 

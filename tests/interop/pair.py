@@ -108,6 +108,7 @@ def paired(
     their_settings: str = "",
     more: str = "",
     authority: pki.Authority | None = None,
+    plugins: str = "",
 ) -> Iterator[Pair]:
     """Start both daemons with these tunnels; at the end they must stop in order.
 
@@ -115,6 +116,7 @@ def paired(
     """
     authority = authority or pki.Authority()
     ours = Charon(lab.ours, folder / "ours", settings=settings)
+    ours.plugins = plugins
     theirs = StrongSwan(lab.theirs, folder / "theirs", more=their_settings)
     logs += [ours.log, theirs.log]
     for tunnel in tunnels:

@@ -58,6 +58,7 @@ class Tunnel:
         far_network: what we take for the network at the other end, instead of the right one.
         ours, theirs: further settings of the connection, in the language of each daemon.
         their_child: further settings of their CHILD_SAs.
+        our_secrets, their_secrets: further lines of ipsec.secrets, and of the secrets of swanctl.
     """
 
     name: str
@@ -88,6 +89,8 @@ class Tunnel:
     ours: tuple[str, ...] = ()
     theirs: tuple[str, ...] = ()
     their_child: tuple[str, ...] = ()
+    our_secrets: tuple[str, ...] = ()
+    their_secrets: tuple[str, ...] = ()
 
     @property
     def has_certificates(self) -> bool:
@@ -228,6 +231,8 @@ def ipsec_secrets(tunnels: Iterable[Tunnel], *, side: Side = Side.OURS) -> str:
             secret = tunnel.our_secret if side is Side.OURS and tunnel.our_secret else tunnel.secret
             owners = f'"{tunnel.identity(side)}" "{tunnel.identity(side.other)}"'
             lines.append(f'{owners} : PSK "{secret}"')
+        if side is Side.OURS:
+            lines += tunnel.our_secrets
     # PKCS#8 files are one kind of entry, whatever key is in them.
     kinds = sorted({tunnel.key_kind for tunnel in tunnels} - {""})
     lines += [f": PKCS8 {kind}.pem" for kind in kinds]
@@ -239,6 +244,7 @@ def swanctl_conf(tunnels: Iterable[Tunnel]) -> str:
     tunnels = list(tunnels)
     connections = "\n".join(_connection(tunnel) for tunnel in tunnels)
     secrets = "\n".join(_secret(tunnel) for tunnel in tunnels if tunnel.auth == PSK)
+    secrets = "\n".join((secrets, *(line for tunnel in tunnels for line in tunnel.their_secrets)))
     return f"connections {{\n{connections}\n}}\nsecrets {{\n{secrets}\n}}\n"
 
 

@@ -45,13 +45,13 @@ def add_own(ike: IkeSa, auth: AuthConfig, out: Outgoing) -> None:
         out.append(CertificatePayload(encoding=CertEncoding.X509_SIGNATURE, data=certificate.der))
 
 
-def add_requests(ike: IkeSa, expected: AuthConfig, out: Outgoing) -> None:
-    """Ask for certificates of the CAs that we trust, where the peer needs one."""
+def add_requests(ike: IkeSa, expected: AuthConfig, out: Outgoing) -> bool:
+    """Ask for certificates of the CAs that we trust, where the peer needs one; True if so."""
     if expected.auth_class not in _BY_KEYS:
-        return
+        return False
     if ike.ike_config is None or not ike.ike_config.send_certreq:
-        return
-    _add_requests(ike, out)
+        return False
+    return _add_requests(ike, out)
 
 
 def add_requests_of_candidates(ike: IkeSa, out: Outgoing) -> None:
@@ -64,14 +64,15 @@ def add_requests_of_candidates(ike: IkeSa, out: Outgoing) -> None:
     _add_requests(ike, out)
 
 
-def _add_requests(ike: IkeSa, out: Outgoing) -> None:
+def _add_requests(ike: IkeSa, out: Outgoing) -> bool:
     credentials = ike.env.credentials
     hashes = credentials.ca_hashes()
     if not hashes:
-        return
+        return False
     out.append(CertificateRequest(encoding=CertEncoding.X509_SIGNATURE, data=b"".join(hashes)))
     if credentials.looks_up_certificates:
         out.append(Notify.of(NotifyType.HTTP_CERT_LOOKUP_SUPPORTED))
+    return True
 
 
 def learn_requests(ike: IkeSa, message: Message) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from charon_core.config.identification import Identification
     from charon_core.sa.ike_sa import IkeSa
+    from charon_core.sa.keying import IkeKeying
 
 
 class AuthenticationError(Exception):
@@ -25,36 +26,55 @@ class Proof:
     """Who wants to know it; ANY where that is not known."""
     octets: bytes
     """What the AUTH payload covers (RFC 7296 2.15). Holds no keys."""
+    keying: IkeKeying
+    """The keys that AUTH is made with."""
+    by_initiator: bool
+    """Whether it is the initiator who is to be authenticated."""
 
 
-def own_proof(ike: IkeSa, identity: Identification, other: Identification) -> Proof:
-    """Return what we have to sign to prove our identity."""
-    if ike.keying is None:
-        raise RuntimeError(f"IKE_SA {ike} has no keys to authenticate with")
+def own_proof(
+    ike: IkeSa, identity: Identification, other: Identification, keying: IkeKeying | None = None
+) -> Proof:
+    """Return what we have to sign to prove our identity.
+
+    Args:
+        ike: The IKE_SA.
+        identity: Who we are.
+        other: The peer.
+        keying: The keys to do it with, if they are not those of the IKE_SA.
+    """
+    keys = keying or _keying(ike)
     handshake = ike.handshake
-    octets = ike.keying.signed_octets(
+    octets = keys.signed_octets(
         initiator=ike.is_initiator,
         message=handshake.own_message,
         nonce=handshake.peer_nonce,
         identity=identity_body(identity),
         int_auth=handshake.int_auth(we_initiated=ike.is_initiator),
     )
-    return Proof(ike, identity, other, octets)
+    return Proof(ike, identity, other, octets, keys, ike.is_initiator)
 
 
-def peer_proof(ike: IkeSa, identity: Identification, other: Identification) -> Proof:
-    """Return what the peer has to have signed to prove its identity."""
-    if ike.keying is None:
-        raise RuntimeError(f"IKE_SA {ike} has no keys to authenticate with")
+def peer_proof(
+    ike: IkeSa, identity: Identification, other: Identification, keying: IkeKeying | None = None
+) -> Proof:
+    """Return what the peer has to have signed to prove its identity; arguments likewise."""
+    keys = keying or _keying(ike)
     handshake = ike.handshake
-    octets = ike.keying.signed_octets(
+    octets = keys.signed_octets(
         initiator=not ike.is_initiator,
         message=handshake.peer_message,
         nonce=handshake.own_nonce,
         identity=_body_as_it_came(handshake.peer_id_body, identity),
         int_auth=handshake.int_auth(we_initiated=ike.is_initiator),
     )
-    return Proof(ike, identity, other, octets)
+    return Proof(ike, identity, other, octets, keys, not ike.is_initiator)
+
+
+def _keying(ike: IkeSa) -> IkeKeying:
+    if ike.keying is None:
+        raise RuntimeError(f"IKE_SA {ike} has no keys to authenticate with")
+    return ike.keying
 
 
 def _body_as_it_came(body: bytes, identity: Identification) -> bytes:

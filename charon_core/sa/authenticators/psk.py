@@ -55,10 +55,7 @@ def _none_found(me: object, other: object) -> str:
 
 
 def _auth_data(proof: Proof, secret: SharedSecret) -> bytes:
-    keying = proof.ike.keying
-    if keying is None:
-        raise RuntimeError(f"IKE_SA {proof.ike} has no keys to authenticate with")
     try:
-        return keying.psk_auth(secret.secret.reveal(), proof.octets)
+        return proof.keying.psk_auth(secret.secret.reveal(), proof.octets)
     except ValueError as error:
         raise AuthenticationError(str(error)) from None

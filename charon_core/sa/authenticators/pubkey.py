@@ -39,7 +39,12 @@ def sign(proof: Proof, auth: AuthConfig) -> tuple[Authentication, str]:
     key, _chain = found
     hashes = ike.handshake.peer_hashes if Trait.SIGNATURE_AUTH in ike.traits else ()
     try:
-        scheme = choose_scheme(key.key, hashes, allowed=signing_schemes(auth.signature_constraints))
+        scheme = choose_scheme(
+            key.key,
+            hashes,
+            allowed=signing_schemes(auth.signature_constraints),
+            announced=ike.handshake.peer_schemes,
+        )
         method, data = sign_auth(key.key, scheme, proof.octets)
     except CryptoError as error:
         raise AuthenticationError(f"signing as '{proof.identity}' failed: {error}") from None

@@ -1,364 +1,145 @@
-"""IKE_AUTH: both sides prove who they are (RFC 7296 1.2, 2.15, 3.5 to 3.8)."""
+"""IKE_AUTH: both sides prove who they are, in one or several rounds (RFC 7296 1.2, RFC 4739)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from copy import copy
+from typing import TYPE_CHECKING, ClassVar
 
-from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
-from charon_core.config.identification import Identification
-from charon_core.config.peer import AuthClass
-from charon_core.config.proposal import select
-from charon_core.encoding.payloads import (
-    Authentication,
-    IdentificationInitiator,
-    IdentificationResponder,
-    Notify,
-)
-from charon_core.encoding.registry import AuthMethod, ExchangeType, NotifyType
-from charon_core.sa.authenticators import certificates, psk, pubkey
-from charon_core.sa.authenticators.proof import AuthenticationError, own_proof, peer_proof
-from charon_core.sa.reports import report_peer_error
+from charon_core.encoding.payloads import Notify
+from charon_core.encoding.registry import ExchangeType, NotifyType
+from charon_core.sa.authenticators import announcements, certificates, ppk
+from charon_core.sa.authenticators.initiator import AuthInitiator
+from charon_core.sa.authenticators.responder import AuthResponder
+from charon_core.sa.state import Trait
+from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.ike_reauth import add_lifetime, learn_lifetime
-from charon_core.sa.tasks.task import Outcome, Outgoing, Task
-from charon_core.sa.uniqueness import add_initial_contact, settle
+from charon_core.sa.tasks.task import Outcome, Outgoing, WatchedTask
+from charon_core.sa.uniqueness import settle
 
 if TYPE_CHECKING:
-    from charon_core.config.peer import AuthConfig, PeerConfig
+    from collections.abc import Callable
+
     from charon_core.encoding.message import Message
     from charon_core.sa.ike_sa import IkeSa
 
-_SUPPORTED: Final = frozenset({AuthClass.PSK, AuthClass.PUBKEY, AuthClass.ANY})
 
-_MAX_REASONS: Final = 8
-"""Connections that a message about a failure names, each with what it wants."""
+class IkeAuth(WatchedTask):
+    """Announces what we can in IKE_SA_INIT, and goes on until every round of both sides is over.
 
-_CHILD_ERRORS: Final = frozenset(
-    {
-        NotifyType.NO_PROPOSAL_CHOSEN,
-        NotifyType.TS_UNACCEPTABLE,
-        NotifyType.SINGLE_PAIR_REQUIRED,
-        NotifyType.NO_ADDITIONAL_SAS,
-        NotifyType.INTERNAL_ADDRESS_FAILURE,
-        NotifyType.FAILED_CP_REQUIRED,
-    }
-)
-"""Errors of the CHILD_SA alone: the IKE_SA lives on (RFC 7296 1.2)."""
+    What belongs to the IKE_SA as a whole acts with the last message: the state, uniqueness, the
+    lifetime; so does the first CHILD_SA, whose task waits for the state.
+    """
 
-
-class IkeAuth(Task):
-    """One round of authentication on each side."""
-
-    __slots__ = ("_refused",)
+    __slots__ = ("_first", "_initiator", "_responder")
     name: ClassVar[str] = "IKE_AUTH"
 
-    def __init__(self, ike: IkeSa) -> None:
-        super().__init__(ike)
-        self._refused = False
+    def __init__(self, ike: IkeSa, on_done: Callable[[bool], None] | None = None) -> None:
+        super().__init__(ike, on_done)
+        self._initiator: AuthInitiator | None = None
+        self._responder: AuthResponder | None = None
+        self._first: Message | None = None
+
+    def checkpoint(self) -> Callable[[], None]:
+        """Return what puts the task back to how it is now; see `Task.checkpoint`."""
+        initiator = copy(self._initiator)
+        responder = self._responder.copy() if self._responder is not None else None
+        first = self._first
+
+        def restore() -> None:
+            self._initiator, self._responder, self._first = initiator, responder, first
+
+        return restore
 
     # -- initiator ----------------------------------------------------------------------------
 
     def build_request(self, out: Outgoing) -> Outcome:
-        """Say who we are and prove it."""
-        ike = self.ike
-        if ike.tasks.exchange != ExchangeType.IKE_AUTH:
+        """Say who we are and prove it, or go on with that."""
+        exchange = self.ike.tasks.exchange
+        if exchange == ExchangeType.IKE_SA_INIT:
+            ppk.announce(self.ike, out)
+        if exchange != ExchangeType.IKE_AUTH:
             return Outcome.MORE
-        config = ike.peer_config
-        if config is None or not _is_supported(ike, config):
-            return Outcome.DESTROY
-        auth, expected = config.local[0], config.remote[0]
-        identity = self._own_identity(auth)
-        ike.local_id = identity
-        other = expected.identity
-        out.append(IdentificationInitiator(id_type=identity.id_type, data=identity.data))
-        add_initial_contact(ike, (identity, other), out)
-        certificates.add_own(ike, auth, out)
-        certificates.add_requests(ike, expected, out)
-        if not other.is_any and not other.is_pattern and not expected.loose_identity:
-            out.append(IdentificationResponder(id_type=other.id_type, data=other.data))
-        try:
-            out.append(self._sign(auth, identity, other))
-        except AuthenticationError as error:
-            ike.alert(AlertKind.LOCAL_AUTHENTICATION_FAILED, str(error), connection=config.name)
-            return Outcome.DESTROY
-        return Outcome.MORE
+        if self._initiator is None:
+            config = self.ike.peer_config
+            if config is None or not self._may_be_childless():
+                return Outcome.DESTROY
+            self._initiator = AuthInitiator(self.ike, config)
+        return Outcome.MORE if self._initiator.build(out) else Outcome.DESTROY
+
+    def _may_be_childless(self) -> bool:
+        """Whether there is a CHILD_SA to ask for, or the responder does without (RFC 6023)."""
+        ike = self.ike
+        if Trait.PEER_CHILDLESS in ike.traits:
+            return True
+        if any(isinstance(task, ChildInitiate) for task in ike.tasks.active):
+            return True
+        ike.log(
+            Group.IKE, Level.CONTROL,
+            "peer does not support IKE_SAs without CHILD_SA (CHILDLESS_IKEV2_SUPPORTED), and none "
+            "is to be set up with '%s'; initiate one of its CHILD_SAs", ike.name,
+        )  # fmt: skip
+        return False
 
     def process_response(self, message: Message) -> Outcome:
-        """Verify the responder, and the IKE_SA is established."""
+        """Verify the responder; with its last proof the IKE_SA is established."""
+        ike = self.ike
         if message.exchange == ExchangeType.IKE_SA_INIT:
-            certificates.learn_requests(self.ike, message)
+            certificates.learn_requests(ike, message)
+            ppk.learn_announcement(ike, message)
+            announcements.learn(ike, message)
+            if message.notify(NotifyType.MULTIPLE_AUTH_SUPPORTED) is not None:
+                ike.traits |= Trait.PEER_MULTIPLE_AUTH
+            if message.notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is not None:
+                ike.traits |= Trait.PEER_CHILDLESS
         if message.exchange != ExchangeType.IKE_AUTH:
             return Outcome.MORE
-        ike = self.ike
-        config = ike.peer_config
-        error = next(
-            (n for n in message.all(Notify) if n.is_error and n.notify_type not in _CHILD_ERRORS),
-            None,
-        )
-        id_payload = message.first(IdentificationResponder)
-        auth_payload = message.first(Authentication)
-        if config is None or error is not None or id_payload is None or auth_payload is None:
-            refusal = error or next(iter(message.all(Notify)), None)
-            if refusal is not None and id_payload is None:
-                report_peer_error(ike, refusal)
-            else:
-                ike.log(
-                    Group.IKE, Level.CONTROL, "IKE_AUTH response needs IDr and AUTH, got %s",
-                    message.summary(),
-                )  # fmt: skip
+        if self._initiator is None:
             return Outcome.DESTROY
-        identity = Identification.from_wire(id_payload.id_type, id_payload.data)
-        ike.handshake.peer_id_body = id_payload.encode_body()
-        ike.remote_id = identity
-        expected = config.remote[0]
-        try:
-            self._verify(message, identity, expected, auth_payload)
-        except AuthenticationError as problem:
-            ike.alert(
-                AlertKind.PEER_AUTHENTICATION_FAILED,
-                f"authentication of '{identity}' failed: {problem}",
-                connection=config.name,
-            )
-            return self._reject_responder()
-        settle(ike, message)
-        ike.establish()
-        learn_lifetime(ike, message)
-        return Outcome.DONE
-
-    def _reject_responder(self) -> Outcome:
-        """End the IKE_SA. The responder believes that it is up: it is told (RFC 7296 2.21.2)."""
-        self.ike.tell_authentication_failed()
-        return Outcome.DESTROY
+        if self._first is None:
+            self._first = message
+        outcome = self._initiator.process(message)
+        if outcome is Outcome.DONE:
+            settle(ike, self._first)
+            ike.establish()
+            learn_lifetime(ike, message)
+            self.finish(True)
+        return outcome
 
     # -- responder ----------------------------------------------------------------------------
 
     def process_request(self, message: Message) -> Outcome:
         """Find out who the initiator is, and verify it."""
+        if message.exchange == ExchangeType.IKE_SA_INIT:
+            ppk.learn_announcement(self.ike, message)
         if message.exchange != ExchangeType.IKE_AUTH:
             return Outcome.MORE
-        ike = self.ike
-        id_payload = message.first(IdentificationInitiator)
-        if id_payload is None:
-            ike.log(
-                Group.IKE, Level.CONTROL, "IKE_AUTH request needs an IDi, got %s", message.summary()
-            )
-            self._refused = True
-            return Outcome.MORE
-        identity = Identification.from_wire(id_payload.id_type, id_payload.data)
-        ike.handshake.peer_id_body = id_payload.encode_body()
-        ike.remote_id = identity
-        wanted = message.first(IdentificationResponder)
-        own = Identification.from_wire(wanted.id_type, wanted.data) if wanted is not None else None
-        certificates.learn_requests(ike, message)
-        candidates = ike.env.backends.find_peer_configs(
-            ike.local.host, ike.remote.host, own, identity
-        )
-        if not candidates:
-            ike.alert(
-                AlertKind.PEER_CONFIG_MISSING,
-                f"no matching peer config found for {ike.local.host}[{own or '%any'}]..."
-                f"{ike.remote.host}[{identity}]; load a connection whose addresses and "
-                "identities (leftid, rightid) fit",
-                identity=str(identity),
-            )
-            self._refused = True
-            return Outcome.MORE
-        auth_payload = message.first(Authentication)
-        self._refused = not (
-            self._accept(candidates, message, identity, auth_payload, own) and settle(ike, message)
-        )
+        if self._responder is None:
+            self._first = message
+            self._responder = AuthResponder(self.ike)
+        self._responder.process(message)
         return Outcome.MORE
 
-    def _accept(
-        self,
-        candidates: list[PeerConfig],
-        message: Message,
-        identity: Identification,
-        auth_payload: Authentication | None,
-        own: Identification | None,
-    ) -> bool:
-        """Take the first configuration under which the initiator's proof holds."""
-        ike = self.ike
-        problems: list[str] = []
-        negotiated = ike.ike_config
-        tried: set[tuple[AuthConfig, Identification]] = set()
-        for config in candidates:
-            ike.choose_peer_config(config)
-            ike.local_id = self._own_identity(config.local[0], own)
-            demands = config.remote[0], ike.local_id
-            if demands in tried:
-                # What a stranger can make us verify must not grow with the connections.
-                continue
-            try:
-                if config.ike is not negotiated:
-                    _check_proposal(ike, config)
-                if not _is_supported(ike, config):
-                    raise AuthenticationError("it asks for what this daemon cannot do")
-                if auth_payload is None:
-                    raise AuthenticationError(
-                        f"the peer sends no AUTH payload, which asks for EAP; "
-                        f"it has to use {config.remote[0].auth_class.value} authentication"
-                    )
-                tried.add(demands)
-                self._verify(message, identity, config.remote[0], auth_payload)
-            except AuthenticationError as problem:
-                problems.append(f"'{config.name}': {problem}")
-                continue
-            return True
-        ike.alert(
-            AlertKind.PEER_AUTHENTICATION_FAILED,
-            f"authentication of '{identity}' failed with each connection that fits: "
-            + "; ".join(problems[:_MAX_REASONS])
-            + (f"; and {more} more" if (more := len(problems) - _MAX_REASONS) > 0 else ""),
-            identity=str(identity),
-        )
-        return False
-
     def build_response(self, out: Outgoing) -> Outcome:
-        """Prove who we are, and the IKE_SA is established."""
+        """Prove who we are; with the last proof of both sides the IKE_SA is established."""
         ike = self.ike
         if ike.tasks.exchange == ExchangeType.IKE_SA_INIT:
             certificates.add_requests_of_candidates(ike, out)
+            out.append(Notify.of(NotifyType.CHILDLESS_IKEV2_SUPPORTED))
+            out.append(Notify.of(NotifyType.MULTIPLE_AUTH_SUPPORTED))
+            ppk.announce(ike, out)
+            if ike.env.parameters.announce_auth_methods:
+                announcements.announce_all(out)
         if ike.tasks.exchange != ExchangeType.IKE_AUTH:
             return Outcome.MORE
-        config, identity = ike.peer_config, ike.local_id
-        if self._refused or config is None or identity is None or ike.remote_id is None:
-            out[:] = [Notify.of(NotifyType.AUTHENTICATION_FAILED)]
+        if self._responder is None or self._first is None:
             return Outcome.DESTROY
-        auth = config.local[0]
-        out.append(IdentificationResponder(id_type=identity.id_type, data=identity.data))
-        certificates.add_own(ike, auth, out)
-        try:
-            out.append(self._sign(auth, identity, ike.remote_id))
-        except AuthenticationError as error:
-            ike.alert(AlertKind.LOCAL_AUTHENTICATION_FAILED, str(error), connection=config.name)
+        outcome = self._responder.build(out)
+        if outcome is not Outcome.DONE:
+            return outcome
+        if not settle(ike, self._first):
             out[:] = [Notify.of(NotifyType.AUTHENTICATION_FAILED)]
             return Outcome.DESTROY
         ike.establish()
         add_lifetime(ike, out)
         return Outcome.DONE
-
-    # -- both ---------------------------------------------------------------------------------
-
-    def _own_identity(
-        self, auth: AuthConfig, wanted: Identification | None = None
-    ) -> Identification:
-        """Return who we say we are: as configured, as the peer wants it, or by address."""
-        if not auth.identity.is_any and not auth.identity.is_pattern:
-            return auth.identity
-        if wanted is not None and wanted.matches(auth.identity):
-            return wanted
-        return Identification.from_address(self.ike.local.host)
-
-    def _sign(
-        self, auth: AuthConfig, identity: Identification, other: Identification
-    ) -> Authentication:
-        proof = own_proof(self.ike, identity, other)
-        if auth.auth_class is AuthClass.PSK:
-            payload, how = psk.sign(proof), "pre-shared key"
-        else:
-            payload, how = pubkey.sign(proof, auth)
-        self.ike.log(
-            Group.IKE, Level.CONTROL, "authentication of '%s' (myself) with %s successful",
-            identity, how,
-        )  # fmt: skip
-        return payload
-
-    def _verify(
-        self,
-        message: Message,
-        identity: Identification,
-        expected: AuthConfig,
-        auth: Authentication,
-    ) -> None:
-        """Verify the peer's AUTH payload.
-
-        Raises:
-            AuthenticationError: It proves nothing, or not what the configuration asks for.
-        """
-        ike = self.ike
-        proof = peer_proof(ike, identity, ike.local_id or Identification.any())
-        by_secret = auth.method == AuthMethod.SHARED_KEY_MIC
-        # Where the identity may differ, a certificate has to confirm the configured one; a secret
-        # confirms none.
-        is_loose = expected.loose_identity and not by_secret
-        if not is_loose and not identity.matches(expected.identity):
-            raise AuthenticationError(
-                f"it says it is '{identity}', expected is '{expected.identity}'; correct rightid, "
-                "or the identity of the peer"
-            )
-        used = AuthClass.PSK if by_secret else AuthClass.PUBKEY
-        if expected.auth_class not in {AuthClass.ANY, used}:
-            raise AuthenticationError(
-                f"the peer uses {used.value} authentication, expected is "
-                f"{expected.auth_class.value} authentication; compare leftauth and rightauth"
-            )
-        if by_secret and expected.groups:
-            raise AuthenticationError(
-                f"it has to be in one of the groups {', '.join(expected.groups)}, which a shared "
-                "secret cannot prove; remove rightgroups"
-            )
-        if by_secret and expected.auth_class is AuthClass.ANY:
-            _check_no_key_demanded(expected)
-        if by_secret:
-            psk.verify(proof, auth)
-            how = "pre-shared key"
-        else:
-            how = pubkey.verify(proof, auth, expected, certificates.presented(ike, message))
-        ike.log(
-            Group.IKE, Level.CONTROL, "authentication of '%s' with %s successful", identity, how
-        )
-
-
-def _check_no_key_demanded(expected: AuthConfig) -> None:
-    """Refuse a secret where any method is allowed, but with demands that only a key can meet.
-
-    Raises:
-        AuthenticationError: There are such demands.
-    """
-    demands = {
-        "rightcert": expected.certificates,
-        "rightsigkey": expected.public_keys,
-        "rightca": expected.ca,
-        "rightcertpolicy": expected.cert_policies,
-    }
-    names = [name for name, demand in demands.items() if demand]
-    if names:
-        raise AuthenticationError(
-            f"the peer uses a shared secret, which cannot meet {', '.join(names)}; set "
-            "rightauth=psk and remove them, or have the peer use its key"
-        )
-
-
-def _check_proposal(ike: IkeSa, config: PeerConfig) -> None:
-    """Refuse a configuration that would not have agreed to what IKE_SA_INIT selected.
-
-    The addresses alone led to that choice, maybe by another connection with weaker algorithms.
-
-    Raises:
-        AuthenticationError: It asks for other algorithms.
-    """
-    if ike.proposal is None or select(config.ike.proposals, [ike.proposal]) is None:
-        raise AuthenticationError(
-            f"it does not accept the IKE proposal {ike.proposal}, which was selected before it was "
-            "known who the peer is, since another connection for its address accepts it"
-        )
-
-
-def _is_supported(ike: IkeSa, config: PeerConfig) -> bool:
-    """Whether the daemon has what a configuration asks for; says what is missing, if not."""
-    problem = ""
-    if len(config.local) > 1 or len(config.remote) > 1:
-        problem = "asks for several authentication rounds, expected one on each side"
-    elif config.local[0].auth_class not in _SUPPORTED:
-        problem = f"authenticates us by {config.local[0].auth_class.value}"
-    elif config.remote[0].auth_class not in _SUPPORTED:
-        problem = f"authenticates the peer by {config.remote[0].auth_class.value}"
-    if not problem:
-        return True
-    ike.log(
-        Group.CFG, Level.CONTROL,
-        "connection '%s' %s; this daemon has pre-shared keys and public keys",
-        config.name, problem,
-    )  # fmt: skip
-    return False

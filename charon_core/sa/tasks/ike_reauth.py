@@ -41,7 +41,7 @@ class IkeReauth(IkeDelete):
         children, self._children = self._children, None
         is_unwanted = any(type(task) is IkeDelete for task in self.ike.tasks.queued)
         if children is not None and not is_unwanted:
-            renew(self.ike, children)
+            renew(self.ike, children, anyway=True)
         super().finish(reached)
 
 

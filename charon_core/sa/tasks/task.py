@@ -63,6 +63,13 @@ class Task:
         """Add this task's payloads to our response."""
         return Outcome.DONE
 
+    def checkpoint(self) -> Callable[[], None] | None:
+        """Return what puts the task back to how it is now; None if nothing has to be.
+
+        Asked for before each message: its processing may be put off (`NotYet`), and begins anew.
+        """
+        return None
+
     def peer_deletes(self) -> None:
         """Learn that the peer deletes the IKE_SA while this task waits for an answer."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PSK: Final = frozenset({"psk", "secret"})
 _PUBKEY: Final = ("pubkey", "rsa", "ecdsa", "ed25519", "ed448", "mldsa", "ike:")
-_EXPECTED: Final = "expected pubkey (with constraints), psk, eap, eap-METHOD or any"
+_EXPECTED: Final = "expected pubkey (with constraints), psk, eap, eap-METHOD, null or any"
 _EAP_METHODS: Final = {
     "identity": 1,
     "md5": 4,
@@ -90,6 +90,8 @@ def parse_method(key: str, text: str) -> Method:
         return Method(AuthClass.PSK)
     if text == "any":
         return Method(AuthClass.ANY)
+    if text == "null":
+        return Method(AuthClass.NULL)
     if text.startswith("xauth"):
         raise SettingError(key, text, f"{_EXPECTED}; XAuth is part of IKEv1 only")
     if text == "eap" or text.startswith("eap-"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from charon_core.config.ike import IkeConfig
-from charon_core.config.peer import PeerConfig
+from charon_core.config.peer import PeerConfig, ppk_identity
 from charon_core.encoding.registry import ProtocolId
 from charon_plugins.stroke.connections import addresses, choices, lifetimes
 from charon_plugins.stroke.connections.authentication import AuthBuilder
@@ -21,10 +21,11 @@ from charon_plugins.stroke.connections.problems import (
 from charon_plugins.stroke.wire.types import WireAction, WireSendCert, WireVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from charon_core.attributes.memory import MemoryPools
+    from charon_core.config.identification import Identification
     from charon_core.config.proposal import Proposal
     from charon_core.credentials.certificates import Certificate
     from charon_plugins.stroke.wire.bodies import AddConn
@@ -44,6 +45,8 @@ class Surroundings:
         allow_swap: exchange the ends if the right one is ours.
         installable: what of the proposals of a CHILD_SA can be installed here.
         missing: which of their algorithms cannot, in words.
+        ppk: for connections, the identities of their post-quantum preshared keys.
+        ppk_required: connections that refuse a peer without such a key.
     """
 
     certs: Path
@@ -53,6 +56,8 @@ class Surroundings:
     allow_swap: bool = True
     installable: Callable[[tuple[Proposal, ...]], tuple[Proposal, ...]] = lambda given: given
     missing: Callable[[tuple[Proposal, ...]], str] = lambda _: ""
+    ppk: Mapping[str, str] = field(default_factory=dict)
+    ppk_required: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,7 @@ class _Builder:
                 "virtual_ips": lambda: addresses.virtual_ips(local, remote),
                 "request_dns": lambda: addresses.request_dns(local),
                 "dns": lambda: addresses.hand_out_dns(remote),
+                "ppk_id": self._ppk,
             }
         )
         limit: lifetimes.Limit = parts.pop("limit")
@@ -159,6 +165,7 @@ class _Builder:
                 rekey_time=0.0 if rekey.reauth else float(limit.rekey),
                 reauth_time=float(limit.rekey) if rekey.reauth else 0.0,
                 jitter_time=float(limit.jitter),
+                ppk_required=self._name in self._surroundings.ppk_required,
                 over_time=float(limit.life - limit.rekey),
                 **parts,
             )
@@ -205,6 +212,17 @@ class _Builder:
         if dpd.delay < 0:
             raise SettingError("dpddelay", dpd.delay, "expected 0 or more seconds")
         return 0.0 if dpd.action == WireAction.NONE else float(dpd.delay)
+
+    def _ppk(self) -> Identification | None:
+        name = self._surroundings.ppk.get(self._name)
+        if name is None:
+            return None
+        try:
+            return ppk_identity(name)
+        except ValueError as error:
+            raise SettingError(
+                "plugins.stroke.ppk", name, f"expected the identity of a PPK: {error}"
+            ) from None
 
     def _pools(self) -> tuple[str, ...]:
         return addresses.pools(

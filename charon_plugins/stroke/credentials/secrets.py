@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from charon_core.config.identification import Identification
+from charon_core.config.peer import ppk_identity
 from charon_core.credentials.sets import SecretKind, SharedSecret
 from charon_core.crypto.secret import Secret
 from charon_plugins.stroke.credentials.secrets_file import CONTAINER_TYPE, read_secrets
@@ -26,6 +27,7 @@ _KINDS: Final = {
     "EAP": SecretKind.EAP,
     "XAUTH": SecretKind.EAP,
     "NTLM": SecretKind.NTLM,
+    "PPK": SecretKind.PPK,
 }
 
 
@@ -102,7 +104,11 @@ class SecretsLoader:
 
     def _add_shared(self, entry: SharedEntry, loaded: LoadedSecrets) -> None:
         try:
-            owners = tuple(Identification.parse(text) for text in entry.selectors)
+            is_ppk = entry.kind == "PPK"
+            parse = ppk_identity if is_ppk else Identification.parse
+            owners = tuple(map(parse, entry.selectors))
+            if is_ppk and not owners:
+                raise ValueError("a PPK is named by its identity, and none stands before the colon")
         except ValueError as error:
             self._report(f"{entry.line}: expected an identity as selector: {error}")
             return

@@ -25,7 +25,7 @@ MAX_FILES: Final = 1000
 #: Octets of one file.
 MAX_FILE: Final = 16 << 20
 
-SHARED_TYPES: Final = ("PSK", "EAP", "XAUTH", "NTLM")
+SHARED_TYPES: Final = ("PSK", "EAP", "XAUTH", "NTLM", "PPK")
 KEY_TYPES: Final = ("RSA", "ECDSA", "PKCS8")
 CONTAINER_TYPE: Final = "P12"
 _REFUSED_TYPES: Final = {

@@ -78,26 +78,27 @@ class ControlCommands:
             return None
         own = peer.child(name)
         children = peer.children if own is None else (own,)
-        if not children:
-            self._complain(message, channel, f"no child config named '{name}'")
+        # One without CHILD_SAs is brought up alone (RFC 6023).
+        wanted: tuple[ChildConfig | None, ...] = children or (None,)
         if message.wants_output:
-            steps = [self._initiation(peer, child) for child in children]
+            steps = [self._initiation(peer, child) for child in wanted]
             return self._errand(message, channel, steps)
-        for child in children:
+        for child in wanted:
             if self._controller.initiate(peer, child) is not Result.SUCCESS:
-                self._report(f"'{child.name}' cannot be initiated now")
+                self._report(f"'{(child or peer).name}' cannot be initiated now")
         return None
 
-    def _initiation(self, peer: PeerConfig, child: ChildConfig) -> Step:
+    def _initiation(self, peer: PeerConfig, child: ChildConfig | None) -> Step:
         timeout = self._timeout()
+        name = (child or peer).name
 
         def tell(result: Result) -> Iterator[str]:
             if result is Result.SUCCESS:
-                yield f"connection '{child.name}' established successfully"
+                yield f"connection '{name}' established successfully"
             elif result is Result.TIMEOUT:
-                yield f"connection '{child.name}' not established after {_ms(timeout)}, detaching"
+                yield f"connection '{name}' not established after {_ms(timeout)}, detaching"
             else:
-                yield f"establishing connection '{child.name}' failed"
+                yield f"establishing connection '{name}' failed"
 
         return Step(partial(self._controller.initiate, peer, child), tell)
 

@@ -49,8 +49,6 @@ TABLE: Final = (
     Unserved("conn", "mobike", "yes", "", f"{_NONE}: a peer that moves is followed by NAT-T only"),
     Unserved("conn", "mark mark_in mark_out", "%unique*", "", _FAILS),
     Unserved("conn", "dpdaction closeaction", "hold", "", "is taken as 'clear': no traps yet"),
-    Unserved("conn", "*auth", "eap*", "", _FAILS),
-    Unserved("conn", "*auth2", "", "", f"{_FAILS}: there is one round of authentication"),
     Unserved("conn", "*groups *groups2", "", "", _FAILS),
     Unserved("conn", "*updown", "", "", f"{_NONE}: no script is run"),
     Unserved("conn", "*firewall *hostaccess", "yes", "", f"{_NONE}: open the firewall yourself"),

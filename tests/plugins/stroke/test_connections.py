@@ -14,7 +14,14 @@ from charon_core.config.child import Action, ChildMode, Mark
 from charon_core.config.identification import Identification
 from charon_core.config.ike import Fragmentation
 from charon_core.config.keywords import parse_proposals
-from charon_core.config.peer import AuthClass, PeerConfig, RevocationPolicy, SendCert, UniquePolicy
+from charon_core.config.peer import (
+    AuthClass,
+    PeerConfig,
+    RevocationPolicy,
+    SendCert,
+    UniquePolicy,
+    ppk_identity,
+)
 from charon_core.config.traffic_selector import TrafficSelector
 from charon_core.encoding.registry import ProtocolId
 from charon_plugins.stroke.connections.authentication import parse_method
@@ -734,3 +741,53 @@ def test_esp_that_the_kernel_backend_lacks_is_left_out_with_a_note(
         "esp = '3des-sha1!': expected algorithms that can be installed: "
         "kernel backend 'x' has no 3DES_CBC"
     )
+
+
+def test_ppk_of_the_settings(surroundings: Surroundings) -> None:
+    name = CONN.name or ""
+    assert peer(surroundings).ppk_id is None
+    known = replace(surroundings, ppk={name: "gates@example.org", "other": "x"})
+    assert peer(known).ppk_id == ppk_identity("gates@example.org")
+    assert not peer(known).ppk_required
+    assert peer(replace(known, ppk_required=frozenset({name}))).ppk_required
+    bad = replace(surroundings, ppk={name: "@#xyz"})
+    assert "plugins.stroke.ppk" in complaints(bad)
+    assert "empty" in complaints(replace(surroundings, ppk={name: ""}))
+
+
+def test_null_has_to_be_asked_for_by_name(surroundings: Surroundings) -> None:
+    built_peer = peer(surroundings, **me(auth="null"), **other(auth="null", id="%any"))
+    assert built_peer.local[0].auth_class is AuthClass.NULL
+    assert built_peer.remote[0].auth_class is AuthClass.NULL
+    assert built_peer.remote[0].identity.is_any
+
+
+def test_each_round_has_identity_method_and_ca_of_its_own(surroundings: Surroundings) -> None:
+    built_peer = peer(
+        surroundings,
+        **me(auth="pubkey", id="@moon", auth2="psk", id2="alice@example.org"),
+        **other(auth="psk", id="@sun", ca="CN=one", auth2="pubkey", id2="*@x", ca2="CN=two"),
+    )
+    assert [(str(one.identity), one.auth_class) for one in built_peer.local] == [
+        ("moon", AuthClass.PUBKEY),
+        ("alice@example.org", AuthClass.PSK),
+    ]
+    assert [(str(one.identity), str(one.ca)) for one in built_peer.remote] == [
+        ("sun", "CN=one"),
+        ("*@x", "CN=two"),
+    ]
+
+
+def test_eap_identities_are_those_of_the_eap_round(surroundings: Surroundings) -> None:
+    built_peer = peer(
+        surroundings,
+        eap_identity="%identity",
+        aaa_identity="aaa.example.org",
+        **me(auth="pubkey"),
+        **other(auth="pubkey", auth2="eap-aka", id2="%any"),
+    )
+    first, second = built_peer.remote
+    assert first.eap_identity is None
+    assert second.eap_identity == Identification.any()
+    assert second.aaa_identity == Identification.parse("aaa.example.org")
+    assert second.eap_method == (23, 0)

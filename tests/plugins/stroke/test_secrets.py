@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charon_core.config.identification import Identification
+from charon_core.config.peer import ppk_identity
 from charon_core.credentials.sets import SecretKind
 from charon_plugins.stroke.credentials.secrets import Conversation, LoadedSecrets, SecretsLoader
 from charon_plugins.stroke.credentials.secrets_file import (
@@ -436,3 +437,20 @@ def test_missing_file_is_an_error_of_the_caller(tmp_path: Path, log: Log) -> Non
     with pytest.raises(OSError, match="No such file"):
         SecretsLoader(tmp_path / "none", tmp_path, log.append).load()
     assert os.listdir(tmp_path) == []
+
+
+def test_ppk_lines_are_named_by_octets(tmp_path: Path) -> None:
+    said: list[str] = []
+    path = tmp_path / "ipsec.secrets"
+    path.write_text(
+        'gates@example.org : PPK "quantum"\n@#0a1b 10.0.0.1 : PPK 0s3q2+7w==\n : PPK "nobody\'s"\n'
+    )
+    path.chmod(0o600)
+    loaded = SecretsLoader(path, tmp_path, said.append).load()
+    assert [secret.kind for secret in loaded.shared] == [SecretKind.PPK, SecretKind.PPK]
+    first, second = loaded.shared
+    assert first.owners == (ppk_identity("gates@example.org"),)
+    assert [owner.data for owner in second.owners] == [b"\x0a\x1b", b"10.0.0.1"]
+    assert second.secret.reveal() == bytes.fromhex("deadbeef")
+    assert any("line 3" in line and "named by its identity" in line for line in said)
+    assert not any("quantum" in line for line in said)

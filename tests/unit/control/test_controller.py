@@ -128,9 +128,14 @@ def test_second_child_of_the_same_kind_is_not_established(bench: Bench) -> None:
     assert any("due to existing duplicate {1}" in line for line in lines)
 
 
-def test_peer_without_children_is_nothing_to_initiate(bench: Bench) -> None:
+def test_peer_without_children_is_brought_up_alone(bench: Bench) -> None:
     peer = tunnel(bench.world, children=())
-    assert bench.controller.initiate(peer, on_log=lambda _r: True, timeout=10) is Result.NOT_FOUND
+    for _ in range(2):
+        result = bench.controller.initiate(peer, on_log=lambda _r: True, timeout=10)
+        assert result is Result.SUCCESS
+    (ike,) = bench.controller.list_ike_sas()
+    assert ike.state == "ESTABLISHED"
+    assert not ike.children
 
 
 def test_named_child_of_several(bench: Bench) -> None:

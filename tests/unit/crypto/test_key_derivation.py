@@ -10,6 +10,7 @@ from charon_core.crypto.key_derivation import (
     derive_ike_keys,
     derive_rekeyed_ike_keys,
     intermediate_auth,
+    mix_ppk,
     nat_detection_hash,
     psk_auth,
     signed_octets,
@@ -163,3 +164,18 @@ def test_reprs_show_no_key():
     child = derive_child_keys(prf, ike.sk_d, b"n" * 16, b"m" * 16, None, 16, 32)
     assert f"{ike} {ike!r}" == "IkeKeys(***) IkeKeys(***)"
     assert f"{child} {child!r}" == "ChildKeys(***) ChildKeys(***)"
+
+
+@pytest.mark.parametrize("prf_id", [PrfId.HMAC_SHA2_256, PrfId.HMAC_SHA2_512, PrfId.AES128_XCBC])
+def test_a_preshared_key_is_mixed_by_prf_plus(prf_id):
+    """RFC 8784 section 3: SK_d = prf+ (PPK, SK_d'), and so on."""
+    prf = get_prf(prf_id)
+    key = bytes(range(prf.key_size))
+    mixed = mix_ppk(prf, b"post-quantum", key)
+    assert mixed == prf.prf(b"post-quantum", key + b"\1")[: len(key)]
+    assert len(mixed) == len(key)
+
+
+def test_an_empty_preshared_key_mixes_nothing():
+    with pytest.raises(ValueError, match="empty"):
+        mix_ppk(get_prf(PrfId.HMAC_SHA2_256), b"", bytes(32))
