@@ -30,6 +30,7 @@ from charon_core.sa.tasks.ike_config import ConfigExchange
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
+from charon_core.sa.tasks.ike_mobike import MobikeSetup
 from charon_core.sa.tasks.ike_natd import IkeNatd
 from charon_core.sa.tasks.ike_reauth import IkeReauth
 from charon_core.sa.tasks.ike_rekey import IkeRekey
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.environment import Cancellable, Environment
     from charon_core.sa.keying import IkeKeying
+    from charon_core.sa.mobility import Mobility
     from charon_core.sa.peers import Ends
     from charon_core.sa.postponed import Postponed
 
@@ -87,6 +89,7 @@ class IkeSa:
         "lingering",
         "local",
         "local_id",
+        "mobility",
         "next_keying",
         "peer_config",
         "postponed",
@@ -125,6 +128,8 @@ class IkeSa:
         self.remote = remote
         self.state = IkeState.CREATED
         self.traits = Trait.NONE
+        self.mobility: Mobility | None = None
+        """What MOBIKE knows; None where not both sides can."""
         self.ike_config: IkeConfig | None = None
         self.peer_config: PeerConfig | None = None
         self.local_id: Identification | None = None
@@ -255,7 +260,7 @@ class IkeSa:
 
     def _queue_setup(self) -> None:
         self.traits |= Trait.WE_BEGAN
-        for task in (IkeInit, IkeNatd, IkeIntermediate, IkeAuth, ConfigExchange):
+        for task in (IkeInit, IkeNatd, IkeIntermediate, IkeAuth, ConfigExchange, MobikeSetup):
             self.tasks.queue(task(self))
 
     def initiate_child(
