@@ -13,6 +13,7 @@ from charon_core.sa.nat_detection import note_nats, start_keepalives
 from charon_core.sa.parameters import RoutabilityCheck
 from charon_core.sa.path import move
 from charon_core.sa.state import ChildState, Trait
+from charon_core.sa.tasks.child_rekey import ChildRekey
 
 if TYPE_CHECKING:
     from charon_core.network.packet import Endpoint
@@ -194,7 +195,7 @@ def _lead(ike: IkeSa, path: Path) -> None:
     for child in ike.children:
         if (child.local, child.remote) != path and child.state is ChildState.INSTALLED:
             # Its SAs cannot be moved: new ones are made where they are needed.
-            ike.rekey_child(child)
+            ike.tasks.queue(ChildRekey(ike, child))
 
 
 def refresh_routes(ike: IkeSa) -> None:

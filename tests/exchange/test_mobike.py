@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,7 @@ from charon_core.config.ike import IkeConfig
 from charon_core.encoding.mobike import NoNatsAllowed
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import ExchangeType, NotifyType
+from charon_core.kernel.interface import KernelError
 from charon_core.network.packet import Endpoint
 from charon_core.sa.jobs import MappingChanged
 from charon_core.sa.parameters import IkeParameters, RoutabilityCheck
@@ -617,3 +618,71 @@ def test_no_nats_allowed_is_read_as_it_is_written() -> None:
         NoNatsAllowed("2001:db8::1", 1, "2001:db8::2", 65535),
     ):
         assert NoNatsAllowed.parse(value.encode()) == value
+
+
+# -- what has to follow, and what fails on the way --
+
+
+def test_virtual_addresses_and_routes_follow_to_another_interface() -> None:
+    world = World()
+    world.moon.change_addresses(add=(NEW,))
+    world.moon.net.addresses[NEW] = "eth1"
+    share_secret(world.moon)
+    share_secret(world.sun)
+    world.sun.attributes.memory.add("10.9.0.0/24")
+    suns = connection(
+        world,
+        world.sun,
+        pools=("10.9.0.0/24",),
+        children=(child(local=("10.2.0.0/16",), remote=()),),
+    )
+    world.sun.connections.remove("net")
+    anywhere = IkeConfig(name="net", remote=("%any",), proposals=suns.ike.proposals)
+    world.sun.connections.add(replace(suns, ike=anywhere))
+    world.moon.initiate(
+        connection(
+            world, world.moon, virtual_ips=("0.0.0.0",),
+            children=(child(local=(), remote=("10.2.0.0/16",)),),
+        )
+    )  # fmt: skip
+    world.run()
+    assert list(world.moon.net.virtual) == [("10.9.0.1", "eth0")]
+    lose_address(world)
+    world.run()
+    assert world.moon.net.virtual == {("10.9.0.1", "eth1"): 1}
+    (route,) = world.moon.net.routes
+    assert (route.interface, route.source) == ("eth1", "10.9.0.1")
+    assert_between(world, NEW)
+    # The same address by another way: routes follow, and nothing else changes.
+    world.moon.net.addresses[NEW] = "eth2"
+    world.moon.net.inject_roam(address_change=False)
+    world.run()
+    (route,) = world.moon.net.routes
+    assert route.interface == "eth2"
+    finish(world)
+
+
+@pytest.mark.parametrize("first", [0, 1, 3])
+@pytest.mark.parametrize("side", ["moon", "sun"])
+@pytest.mark.parametrize("operation", ["update_sa", "add_policy"])
+def test_a_kernel_that_cannot_move_sas_gets_new_ones(
+    operation: str, side: str, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = mobile()
+    host: Host = getattr(world, side)
+    original = getattr(host.backend, operation)
+    calls = count()
+
+    def call(*arguments: object) -> object:
+        if next(calls) == first:
+            raise KernelError("try", "refused")
+        return original(*arguments)
+
+    monkeypatch.setattr(host.backend, operation, call)
+    lose_address(world)
+    world.run()
+    monkeypatch.undo()
+    world.elapse(30)
+    assert_between(world, NEW)
+    assert len(world.moon.children) == len(world.sun.children) == 1
+    finish(world)
