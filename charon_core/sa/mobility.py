@@ -78,7 +78,7 @@ class Mobility:
         """Counts the changes of path: an answer that is older than the last one counts no more."""
         self.paths: tuple[Path, ...] = ()
         """The paths that requests are sent by to find one that works; empty: none is looked for."""
-        self.refused: set[Path] = set()
+        self.refused: frozenset[Path] = frozenset()
         """Paths that the peer does not accept; forgotten when our addresses change."""
         self.settled: ChildPath | None = None
         """Where CHILD_SAs stay until the peer has proved to be where it says; None: they follow."""

@@ -65,7 +65,7 @@ def confirm(ike: IkeSa, detected: Detected | None) -> None:
 def next_path(ike: IkeSa, refused: Path) -> Path | None:
     """Return the best path but for those that the peer does not accept; None if there is none."""
     if ike.mobility is not None:
-        ike.mobility.refused.add(refused)
+        ike.mobility.refused |= {refused}
     return next(iter(paths_to_peer(ike)), None)
 
 

@@ -108,7 +108,7 @@ def peer_addresses_changed(ike: IkeSa, listed: tuple[str, ...], arrival: Path) -
     if ike.remote.host in {here.host, *listed}:
         return
     ike.log(Group.IKE, Level.CONTROL, "peer has left %s", ike.remote)
-    mobility.refused.add(Path(ike.local, ike.remote))
+    mobility.refused |= {Path(ike.local, ike.remote)}
     mobility.peer_addresses = tuple(dict.fromkeys((here.host, *listed)))
     _find_path(ike, mobility)
 
@@ -155,7 +155,7 @@ def _lead_away(ike: IkeSa) -> None:
 
 
 def _as_initiator(ike: IkeSa, mobility: Mobility, *, address_change: bool) -> None:
-    mobility.refused.clear()
+    mobility.refused = frozenset()
     if not is_path_usable(ike):
         _find_path(ike, mobility)
         ike.tasks.initiate()
