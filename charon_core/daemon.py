@@ -65,7 +65,7 @@ from charon_core.sa.environment import Environment, TimerKind
 from charon_core.sa.jobs import ProcessMessage, TimerDue
 from charon_core.sa.kernel_events import KernelEventHandler
 from charon_core.sa.manager import IkeSaManager
-from charon_core.sa.parameters import IkeParameters
+from charon_core.sa.parameters import IkeParameters, RoutabilityCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -351,6 +351,10 @@ class Daemon:
             init_restarts=ike.init_restarts,
             announce_auth_methods=ike.announce_auth_methods,
             make_before_break=ike.make_before_break,
+            routability_check=RoutabilityCheck(ike.mobike_check),
+            mobike_networks=ike.mobike_networks,
+            mobike_no_nats=ike.mobike_no_nats,
+            own_addresses=self._settings.network.addresses,
             replay_window=self._settings.kernel.replay_window,
             max_virtual_ips=attributes.max_virtual_ips,
             virtual_ip_interface=attributes.interface,

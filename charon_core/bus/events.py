@@ -23,6 +23,7 @@ __all__ = [
     "Event",
     "IkeDown",
     "IkeKeysDerived",
+    "IkeMoved",
     "IkeRekeyed",
     "IkeStateChanged",
     "IkeUp",
@@ -108,6 +109,21 @@ class IkeRekeyed(Event):
 
     old: SaRef
     new: SaRef
+
+
+@dataclass(frozen=True, slots=True)
+class IkeMoved(Event):
+    """An IKE_SA and its CHILD_SAs run between other addresses or ports, or behind another NAT.
+
+    Attributes:
+        sa: The IKE_SA.
+        local: Our end now: ``10.0.0.1[4500]``.
+        remote: The peer's.
+    """
+
+    sa: SaRef
+    local: str
+    remote: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,15 @@ class KernelInterface:
         except Exception as error:
             raise self._fault(f"delete policy {spec}", error) from error
 
+    def refresh_routes(self, spec: PolicySpec) -> None:
+        """Lead what a policy is for by the way that leads to its peer now.
+
+        Raises:
+            KernelError: the routes are as they were.
+        """
+        if self._routes is not None:
+            self._routes.refresh(spec)
+
     def query_policy(self, spec: PolicySpec) -> float | None:
         """Return when the policy was last used, on the monotonic clock; None for never."""
         try:

@@ -57,6 +57,27 @@ class SourceRoutes:
         with self._lock:
             self._routes.setdefault(spec, []).append(routes)
 
+    def refresh(self, spec: PolicySpec) -> None:
+        """Replace the routes of a policy by those of the way that leads to its peer now.
+
+        Raises:
+            KernelError: There is no way; the routes are as they were.
+        """
+        with self._lock:
+            count = len(self._routes.get(spec, ()))
+        for _ in range(count):
+            with self._lock:
+                before = self._routes[spec][0] if spec in self._routes else ()
+            if self._routes_of(spec) == before:
+                continue
+            self.add(spec)
+            self._remove(self._take_oldest(spec))
+
+    def _take_oldest(self, spec: PolicySpec) -> tuple[Route, ...]:
+        with self._lock:
+            added = self._routes.get(spec)
+            return added.pop(0) if added else ()
+
     def remove(self, spec: PolicySpec) -> None:
         """Take back what one `add` did for a policy; goes on where a removal fails."""
         with self._lock:

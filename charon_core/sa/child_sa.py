@@ -321,29 +321,75 @@ class ChildSa:
         Raises:
             KernelError: The kernel cannot move the SAs; they stay where they were.
         """
+        if (local, remote, encapsulated) == (self.local, self.remote, self.encapsulated):
+            return
         old_in, old_out = self._inbound_id, self._outbound_id
-        old_policies = list(policies(self))
-        inward = encapsulation(remote, local, encapsulated)
-        outward = encapsulation(local, remote, encapsulated)
         if self.state.is_in_kernel:
-            self._env.kernel.update_sa(old_in, remote.host, local.host, inward)
+            self._env.kernel.update_sa(
+                old_in, remote.host, local.host, encapsulation(remote, local, encapsulated)
+            )
+        elif self._kernel_in and local.host != self.local.host:
+            # What is reserved for one address is not for another; the number stays ours.
+            self._kernel_in = False
+            self._try(partial(self._env.kernel.delete_sa, old_in))
+        outward = encapsulation(local, remote, encapsulated)
         if self._kernel_out:
             try:
                 self._env.kernel.update_sa(old_out, local.host, remote.host, outward)
             except KernelError:
                 self._move_back(old_in, local, remote)
                 raise
+        before = self.local, self.remote, self.encapsulated
+        old_policies = list(policies(self)) if self._has_policies else []
         hosts_changed = (local.host, remote.host) != (self.local.host, self.remote.host)
         self.local, self.remote, self.encapsulated = local, remote, encapsulated
+        if self._has_policies and hosts_changed:
+            try:
+                self._replace_policies(old_policies)
+            except KernelError:
+                moved_out = self._outbound_id
+                self.local, self.remote, self.encapsulated = before
+                self._move_back(old_in, local, remote)
+                if self._kernel_out:
+                    inward = encapsulation(*before)
+                    self._try(
+                        partial(
+                            self._env.kernel.update_sa,
+                            moved_out, old_out.source, old_out.destination, inward,
+                        )
+                    )  # fmt: skip
+                raise
         if self._waiting_out is not None:
             self._waiting_out = replace(
                 self._waiting_out, id=self._outbound_id, encapsulation=outward
             )
-        if self._has_policies and hosts_changed:
+
+    def _replace_policies(self, old: list[PolicySpec]) -> None:
+        """Install the policies of where it is now, then remove those of where it was.
+
+        Raises:
+            KernelError: The old ones are there, and none of the new ones.
+        """
+        added: list[PolicySpec] = []
+        try:
             for policy in policies(self):
                 self._env.kernel.add_policy(policy)
-            for policy in old_policies:
-                self._env.kernel.delete_policy(policy)
+                added.append(policy)
+        except KernelError:
+            for policy in reversed(added):
+                self._try(partial(self._env.kernel.delete_policy, policy))
+            raise
+        for policy in old:
+            self._try(partial(self._env.kernel.delete_policy, policy))
+
+    def refresh_routes(self) -> None:
+        """Have what enters the tunnel led by the way that leads to the peer now.
+
+        Raises:
+            KernelError: Routes are as they were.
+        """
+        for policy in self._installed_policies(outward=True):
+            self._env.kernel.refresh_routes(policy)
 
     def _move_back(self, old: SaId, local: Endpoint, remote: Endpoint) -> None:
         """Undo the move of the inbound SA: one half must not go without the other."""

@@ -31,6 +31,7 @@ from charon_core.sa.tasks.ike_crash import CrashTokenExchange
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
+from charon_core.sa.tasks.ike_mobike import MobikeSetup
 from charon_core.sa.tasks.ike_natd import IkeNatd
 from charon_core.sa.tasks.ike_reauth import IkeReauth
 from charon_core.sa.tasks.ike_rekey import IkeRekey
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.environment import Cancellable, Environment
     from charon_core.sa.keying import IkeKeying
+    from charon_core.sa.mobility import Mobility
     from charon_core.sa.peers import Ends
     from charon_core.sa.postponed import Postponed
     from charon_core.sa.tasks.task import Task
@@ -69,6 +71,7 @@ _SETUP: Final[tuple[type[Task], ...]] = (
     IkeIntermediate,
     IkeAuth,
     ConfigExchange,
+    MobikeSetup,
     CrashTokenExchange,
 )
 """The tasks of every IKE_SA that we initiate; a CHILD_SA comes beside them."""
@@ -99,6 +102,7 @@ class IkeSa:
         "lingering",
         "local",
         "local_id",
+        "mobility",
         "next_keying",
         "peer_config",
         "peer_token",
@@ -139,6 +143,8 @@ class IkeSa:
         self.remote = remote
         self.state = IkeState.CREATED
         self.traits = Trait.NONE
+        self.mobility: Mobility | None = None
+        """What MOBIKE knows; None where not both sides can."""
         self.ike_config: IkeConfig | None = None
         self.peer_config: PeerConfig | None = None
         self.local_id: Identification | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from charon_core.encoding.registry import ExchangeType, name_of
 from charon_core.processing.job import Job, Priority
 from charon_core.sa.environment import TimerKind
-from charon_core.sa.path import follow_peer
+from charon_core.sa.roaming import follow_mapping
 from charon_core.sa.wire import process_packet
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class MappingChanged(Job):
         if ike is None:
             return
         with self._manager.working_on(ike):
-            follow_peer(ike, ike.local, self._remote)
+            follow_mapping(ike, self._remote)
 
     def __str__(self) -> str:
         return f"follow CHILD_SA {self._spi:08x} to {self._remote}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from charon_core.bus.listener import Group, Level
 from charon_core.sa.jobs import ChildExpired, MappingChanged
+from charon_core.sa.roam_rounds import RoamRounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ class KernelEventHandler:
         self._manager = manager
         self._bus = bus
         self._submit = submit
+        self._rounds = RoamRounds(manager, submit)
 
     def acquire(
         self,
@@ -55,8 +57,9 @@ class KernelEventHandler:
         self._submit(MappingChanged(self._manager, spi, new))
 
     def roam(self, address_change: bool) -> None:
-        """Addresses or routes of this host changed; the next message finds its own way."""
+        """Addresses or routes of this host changed: each IKE_SA looks whether it has to move."""
         self._bus.log(
             Group.KNL, Level.MORE, "%s of this host changed",
             "addresses" if address_change else "routes",
         )  # fmt: skip
+        self._rounds.begin(address_change=address_change)

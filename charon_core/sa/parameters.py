@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class RoutabilityCheck(Enum):
+    """When a peer that says it has moved has to prove that it is there (RFC 4555 3.7)."""
+
+    BEFORE = "before"
+    """Before any traffic is sent there."""
+    AFTER = "after"
+    """Traffic follows at once; a peer that does not answer from there is given up."""
+    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,14 @@ class IkeParameters:
 
     announce_auth_methods: bool = True
     """Tell initiators in IKE_SA_INIT which authentication methods we take (RFC 9593)."""
+    routability_check: RoutabilityCheck = RoutabilityCheck.BEFORE
+    """When a peer that moves has to prove that it is where it says."""
+    mobike_networks: tuple[str, ...] = ()
+    """Networks that peers may move to; empty for all."""
+    mobike_no_nats: bool = False
+    """Have peers refuse what a NAT has changed on the way (RFC 4555 3.9)."""
+    own_addresses: tuple[str, ...] = ()
+    """The addresses of this host that IKE listens on; empty for all."""
 
     make_before_break: bool = False
     """Reauthenticate by a second IKE_SA beside the old one, instead of after it."""

@@ -10,6 +10,7 @@ from charon_core.bus.listener import Group, Level
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.keying import derive_rekeyed
 from charon_core.sa.lifetimes import start_life
+from charon_core.sa.mobility import hand_on
 from charon_core.sa.reports import publish_ike_keys
 from charon_core.sa.state import ChildState, IkeState
 from charon_core.sa.uniqueness import claim, release
@@ -62,6 +63,7 @@ def make_successor(old: IkeSa, agreed: Agreement) -> IkeSa | None:
     new.local_id, new.remote_id = old.local_id, old.remote_id
     new.remote_eap_id = old.remote_eap_id
     new.traits = old.traits
+    new.mobility = old.mobility
     new.proposal = agreed.proposal
     new.keying, keys = derive_rekeyed(
         old.keying,
@@ -88,6 +90,7 @@ def take_over(new: IkeSa, old: IkeSa) -> None:
     new.children_changed = old.children_changed = True
     for child in (*new.children, *new.lingering):
         child.rename_owner(new.ref)
+    hand_on(old, new)
     _watch_children(new)
     if old.is_timed(TimerKind.DESTROY):
         new.start_timer(TimerKind.DESTROY, new.env.parameters.delete_timeout)

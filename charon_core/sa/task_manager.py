@@ -14,6 +14,7 @@ from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.encoding.registry import ExchangeType
 from charon_core.sa.environment import TimerKind
+from charon_core.sa.roaming import unanswered
 from charon_core.sa.state import Arrival, IkeState
 from charon_core.sa.tasks.table import ESTABLISHED_ORDER, RESPONDER, SETUP_ORDER, goes_on
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
@@ -198,7 +199,23 @@ class TaskManager:
                 sa=ike.ref,
                 message_id=str(message_id),
             )
+        unanswered(ike, request.attempt)
         self._transmit(request)
+
+    def resend(self) -> bool:
+        """Send the request that is unanswered by the path that is in use now, as if anew.
+
+        Returns:
+            Whether there is one.
+        """
+        request = self._request
+        if request is None:
+            return False
+        if request.timer is not None:
+            request.timer.cancel()
+        request.attempt = 0
+        self._transmit(request)
+        return True
 
     def process_response(self, message: Message) -> None:
         """Hand the response to the tasks that asked, and go on."""

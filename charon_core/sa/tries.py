@@ -52,14 +52,20 @@ def give_up(ike: IkeSa) -> None:
     ike.set_state(IkeState.DESTROYING)
 
 
-def restart(ike: IkeSa) -> None:
-    """The peer is dead: set up anew what is to be restarted then (dpdaction=restart)."""
+def restart(ike: IkeSa) -> bool:
+    """The peer is dead, or out of reach: set up anew what is to be restarted (dpdaction=restart).
+
+    Returns:
+        Whether there is something that is set up anew.
+    """
     wanted = [child.config for child in ike.children if child.config.dpd_action is Action.START]
-    if wanted and renew(ike, wanted):
-        ike.log(
-            Group.IKE, Level.AUDIT, "restarting %s of IKE_SA %s",
-            ", ".join(dict.fromkeys(config.name for config in wanted)), ike,
-        )  # fmt: skip
+    if not wanted or not renew(ike, wanted):
+        return False
+    ike.log(
+        Group.IKE, Level.AUDIT, "restarting %s of IKE_SA %s",
+        ", ".join(dict.fromkeys(config.name for config in wanted)), ike,
+    )  # fmt: skip
+    return True
 
 
 def refused(ike: IkeSa) -> None:

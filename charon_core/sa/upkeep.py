@@ -8,8 +8,8 @@ from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.lifetimes import may_reauthenticate
+from charon_core.sa.roaming import sign_of_life
 from charon_core.sa.state import ChildState, IkeState, Trait
-from charon_core.sa.tasks.liveness import Liveness
 from charon_core.sa.wire import process_postponed
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _check_liveness(ike: IkeSa, _: int) -> None:
         idle = 0.0
         if ike.tasks.is_idle:
             ike.log(Group.IKE, Level.CONTROL, "sending DPD request")
-            ike.tasks.queue(Liveness(ike))
+            ike.tasks.queue(sign_of_life(ike))
             ike.tasks.initiate()
     ike.start_timer(TimerKind.LIVENESS, max(delay - idle, delay * _SHORTEST_WAIT))
 

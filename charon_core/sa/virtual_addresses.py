@@ -115,6 +115,38 @@ class VirtualAddresses:
         self.obstacle, self.refusal = old.obstacle, old.refusal
         old._local, old._leased, old._given = (), (), None
 
+    def rehome(self, ike: IkeSa, local: str) -> tuple[LocalAddress, ...]:
+        """Put our addresses where they belong when the IKE_SA is sent from another address.
+
+        Returns:
+            Where they were and do not belong, for `leave`: both places have them until the routes
+            follow.
+        """
+        left: list[LocalAddress] = []
+        kept: list[LocalAddress] = []
+        for own in self._local:
+            interface = own.interface
+            try:
+                interface = ike.env.kernel.add_virtual_address(
+                    own.host, local, ike.env.parameters.virtual_ip_interface
+                )
+            except KernelError as error:
+                ike.log(Group.KNL, Level.CONTROL, "virtual IP %s stays: %s", own.host, error)
+            else:
+                left.append(own)
+            kept.append(LocalAddress(own.host, interface))
+        self._local = tuple(kept)
+        return tuple(left)
+
+    def leave(self, ike: IkeSa, former: tuple[LocalAddress, ...]) -> None:
+        """Take addresses away from where they do not belong any more."""
+        for own in former:
+            try:
+                ike.env.kernel.remove_virtual_address(own.host, own.interface)
+            except KernelError as error:
+                # With an interface that is gone, they are, too.
+                ike.log(Group.KNL, Level.MORE, "removing virtual IP %s: %s", own.host, error)
+
     def release(self, ike: IkeSa) -> None:
         """Give everything back; goes on where something fails, and does nothing the second time.
 

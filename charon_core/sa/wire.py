@@ -17,6 +17,7 @@ from charon_core.sa.crash_detection import has_crashed
 from charon_core.sa.path import follow_packet
 from charon_core.sa.postponed import Checkpoint, Kept, Postponed, is_waiting
 from charon_core.sa.reports import publish_message
+from charon_core.sa.roaming import answered
 from charon_core.sa.state import Arrival, IkeState, Trait
 from charon_core.sa.tasks.ike_intermediate import cover
 from charon_core.sa.tries import restart
@@ -110,6 +111,8 @@ def _process(ike: IkeSa, message: Message, packet: Packet, header: Header) -> No
     elif message.exchange == ExchangeType.IKE_INTERMEDIATE:
         cover(ike, message, is_ours=False)
     follow_packet(ike, packet)
+    if message.is_response:
+        answered(ike)
     _hand_over(ike, Kept(message, packet, header))
 
 
@@ -146,6 +149,7 @@ def _hand_over(ike: IkeSa, kept: Kept) -> None:
         return
     except ParseError as error:
         # The payloads are well-formed, but what they hold cannot be (a reversed range, say).
+        error.answerable = error.answerable or header.exchange != ExchangeType.IKE_SA_INIT
         _refuse_malformed(ike, packet, header, error)
         ike.set_state(IkeState.DESTROYING)
     if ike.postponed is not None:
@@ -234,8 +238,10 @@ def dscp_of(ike: IkeSa) -> int:
 
 
 def send(ike: IkeSa, datagrams: list[bytes]) -> None:
-    """Send a request to where the peer is now."""
-    _send(ike, datagrams, ike.local, ike.remote)
+    """Send a request to where the peer is now, or wherever it may be."""
+    paths = ike.mobility.paths if ike.mobility is not None else ()
+    for local, remote in paths or ((ike.local, ike.remote),):
+        _send(ike, datagrams, local, remote)
 
 
 def answer(ike: IkeSa, datagrams: list[bytes], request: Packet) -> None:

@@ -146,6 +146,23 @@ class IkeSettings(Section):
         "Reauthenticate by a second IKE_SA beside the old one, so that traffic does not stop. "
         "Peers have to allow that: see uniqueids.",
     )
+    mobike_check: str = option(
+        "before",
+        "When a peer that moves to another address (MOBIKE) has to show that it is there: before "
+        "traffic follows, after that, or never.",
+        choices=("before", "after", "never"),
+    )
+    mobike_networks: tuple[str, ...] = option(
+        (),
+        "Networks that peers may move to (MOBIKE). Empty: all.",
+        check=checks.networks,
+        example='["192.0.2.0/24", "2001:db8::/32"]',
+    )
+    mobike_no_nats: bool = option(
+        False,
+        "Have peers refuse messages whose addresses a NAT has changed (RFC 4555). No IKE_SA comes "
+        "up through a NAT then.",
+    )
     spi_bits: int = option(
         0,
         "Leading bits of our IKE SPIs that are fixed, so that processes can share the load.",

@@ -223,10 +223,12 @@ def test_forced_encapsulation_without_a_nat() -> None:
         assert all(state.encapsulation for state in host.backend.states.values())
 
 
-def test_no_nat_no_encapsulation() -> None:
+@pytest.mark.parametrize(("mobike", "port"), [(True, 4500), (False, 500)])
+def test_no_nat_no_encapsulation(mobike: bool, port: int) -> None:
+    """RFC 4555 3.3: who may move uses port 4500 although no NAT is there."""
     world = World()
-    establish(world)
-    assert world.moon.sas[0].remote.port == 500
+    establish(world, mobike=mobike)
+    assert world.moon.sas[0].remote.port == world.sun.sas[0].local.port == port
     assert not any(s.encapsulation for s in world.moon.backend.states.values())
 
 
@@ -299,7 +301,7 @@ def test_every_truncation_of_every_message_is_survived() -> None:
 
 
 def test_peer_behind_a_nat_is_followed_with_its_children() -> None:
-    """RFC 7296 2.23: an authenticated message from another endpoint moves the IKE_SA."""
+    """RFC 7296 2.23: without MOBIKE an authenticated message from elsewhere moves the IKE_SA."""
     world = World()
     masquerade(world)
     share_secret(world.moon)
@@ -310,7 +312,7 @@ def test_peer_behind_a_nat_is_followed_with_its_children() -> None:
     world.sun.connections.remove("net")
     anywhere = IkeConfig(name="net", remote=("%any",), proposals=mirrored.ike.proposals)
     world.sun.connections.add(replace(mirrored, ike=anywhere))
-    world.moon.initiate(connection(world, world.moon))
+    world.moon.initiate(connection(world, world.moon, mobike=False))
     world.run()
     masquerade_again = world.nat
 

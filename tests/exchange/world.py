@@ -189,6 +189,7 @@ class Host:
         self.manager = IkeSaManager(self.env)
         self.kernel.add_listener(KernelEventHandler(self.manager, self.bus, self._submit))
         self.backend.start(self.kernel)
+        self.net.start(self.kernel)
 
     def _submit(self, job: Job) -> bool:
         job.execute()
@@ -237,6 +238,16 @@ class Host:
     def work_off(self, packet: Packet) -> None:
         """Process a datagram that was admitted, as a worker would."""
         ProcessMessage(self.manager, packet, Header.parse(packet.data)).execute()
+
+    def change_addresses(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Gain and lose addresses, and have the kernel tell the daemon."""
+        for address in remove:
+            del self.net.addresses[address], self.world.hosts[address]
+        for address in add:
+            self.net.addresses[address] = "eth0"
+            self.world.hosts[address] = self
+        self.net.inject_roam()
+        self.do_jobs()
 
     def initiate(
         self, peer: PeerConfig, child: str | None = None, outcome: list[bool] | None = None
@@ -372,7 +383,9 @@ class World:
         self.watch: Callable[[], object] = lambda: None
         """Called whenever a datagram was processed."""
 
-    def send(self, _host: Host, packet: Packet) -> None:
+    def send(self, host: Host, packet: Packet) -> None:
+        if packet.source.host not in host.net.addresses:
+            return  # No kernel sends from an address that it does not have.
         self.sent.append(packet)
         self.in_flight.append(packet)
 

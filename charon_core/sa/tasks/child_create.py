@@ -10,6 +10,7 @@ from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
 from charon_core.kernel.interface import KernelError
 from charon_core.sa.child_sa import ChildSa
+from charon_core.sa.path import path_of_children
 from charon_core.sa.reports import publish_child_keys
 from charon_core.sa.selectors import pairs
 from charon_core.sa.tasks.task import Outgoing, WatchedTask
@@ -66,9 +67,8 @@ class ChildCreate(WatchedTask):
 
     def _make_child(self, config: ChildConfig) -> ChildSa:
         ike = self.ike
-        return ChildSa(
-            ike.env, config, ike.ref, ike.local, ike.remote, encapsulated=ike.encapsulates
-        )
+        local, remote, encapsulated = path_of_children(ike)
+        return ChildSa(ike.env, config, ike.ref, local, remote, encapsulated=encapsulated)
 
     def _has_room(self) -> bool:
         """Whether the selectors fit into what one peer may have; says so if not.
@@ -103,6 +103,9 @@ class ChildCreate(WatchedTask):
         )
         publish_child_keys(ike, child, self._selected, keys, we_initiated=self.we_initiate)
         try:
+            # The addresses may have changed since it was asked for.
+            local, remote, encapsulated = path_of_children(ike)
+            child.move(local, remote, encapsulated=encapsulated)
             child.install(
                 keys,
                 we_initiated=self.we_initiate,

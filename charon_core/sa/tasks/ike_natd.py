@@ -5,82 +5,89 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from charon_core.bus.listener import Group, Level
-from charon_core.crypto.key_derivation import nat_detection_hash
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType
-from charon_core.sa.path import move_to_natt_port
+from charon_core.sa.nat_detection import (
+    add_nat_detection,
+    detect,
+    forbid_nats,
+    is_nat_forbidden,
+    note_nats,
+)
+from charon_core.sa.path import IKE_PORT, move_to_natt_port
 from charon_core.sa.state import Trait
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
 
 if TYPE_CHECKING:
     from charon_core.encoding.message import Message
+    from charon_core.sa.ike_sa import IkeSa
 
 _NO_SPI: Final = bytes(8)
-_HASH_LENGTH: Final = 20
-_MAX_SOURCE_HASHES: Final = 16
-"""Source addresses that we compare; a peer may offer several, but not any number."""
 
 
 class IkeNatd(Task):
     """Compares what each side sees of the other's address with what the other says it is."""
 
-    __slots__ = ()
+    __slots__ = ("_is_forbidden",)
     name: ClassVar[str] = "IKE_NATD"
+
+    def __init__(self, ike: IkeSa) -> None:
+        super().__init__(ike)
+        self._is_forbidden = False
 
     def build_request(self, out: Outgoing) -> Outcome:
         """Tell the peer our addresses as we see them."""
-        self._add_hashes(out, _NO_SPI)
+        ike = self.ike
+        add_nat_detection(ike, out, _NO_SPI, ike.local, ike.remote)
+        if ike.env.parameters.mobike_no_nats and not ike.forces_encapsulation:
+            forbid_nats(out, ike.local, ike.remote)
         return Outcome.MORE
 
     def process_response(self, message: Message) -> Outcome:
-        """See whether a NAT is on the path, and move to port 4500 if so."""
+        """See whether a NAT is on the path, and move to port 4500 if so, or to be mobile."""
+        ike = self.ike
         self._compare(message, message.responder_spi)
-        if Trait.PEER_NATT in self.ike.traits and self.ike.traits.nat_anywhere:
-            move_to_natt_port(self.ike)
+        if Trait.PEER_NATT in ike.traits and (ike.traits.nat_anywhere or _may_move(ike)):
+            move_to_natt_port(ike)
         return Outcome.DONE
 
     def process_request(self, message: Message) -> Outcome:
         """See whether a NAT is on the path."""
+        self._is_forbidden = is_nat_forbidden(message, self.ike.local, self.ike.remote)
         self._compare(message, _NO_SPI)
         return Outcome.MORE
 
     def build_response(self, out: Outgoing) -> Outcome:
         """Tell the peer our addresses, if it told us its own."""
-        if Trait.PEER_NATT in self.ike.traits:
-            self._add_hashes(out, self.ike.responder_spi)
-        return Outcome.DONE
-
-    def _add_hashes(self, out: Outgoing, responder_spi: bytes) -> None:
         ike = self.ike
-        spi_i = ike.initiator_spi
-        if ike.forces_encapsulation:
-            source = ike.env.random.bytes(_HASH_LENGTH)
-            ike.traits |= Trait.NAT_FAKED
-        else:
-            source = nat_detection_hash(spi_i, responder_spi, *ike.local)
-        destination = nat_detection_hash(spi_i, responder_spi, *ike.remote)
-        out.append(Notify.of(NotifyType.NAT_DETECTION_SOURCE_IP, source))
-        out.append(Notify.of(NotifyType.NAT_DETECTION_DESTINATION_IP, destination))
+        if self._is_forbidden:
+            ike.log(
+                Group.IKE, Level.CONTROL,
+                "a NAT changes the addresses of %s, which does not allow that, sending "
+                "UNEXPECTED_NAT_DETECTED", ike.remote,
+            )  # fmt: skip
+            out[:] = [Notify.of(NotifyType.UNEXPECTED_NAT_DETECTED)]
+            return Outcome.DESTROY
+        if Trait.PEER_NATT in ike.traits:
+            add_nat_detection(ike, out, ike.responder_spi, ike.local, ike.remote)
+        return Outcome.DONE
 
     def _compare(self, message: Message, responder_spi: bytes) -> None:
         ike = self.ike
-        sources: list[bytes] = []
-        destination: bytes | None = None
-        for notify in message.all(Notify):
-            if notify.notify_type == NotifyType.NAT_DETECTION_SOURCE_IP:
-                sources.append(notify.data)
-            elif notify.notify_type == NotifyType.NAT_DETECTION_DESTINATION_IP:
-                destination = notify.data
-        if not sources or destination is None:
-            return
-        ike.traits |= Trait.PEER_NATT
-        spi_i = message.initiator_spi
-        if (
-            nat_detection_hash(spi_i, responder_spi, *ike.remote)
-            not in sources[:_MAX_SOURCE_HASHES]
-        ):
-            ike.log(Group.IKE, Level.CONTROL, "remote host is behind NAT")
-            ike.traits |= Trait.NAT_THERE
-        if nat_detection_hash(spi_i, responder_spi, *ike.local) != destination:
-            ike.log(Group.IKE, Level.CONTROL, "local host is behind NAT, sending keep alives")
-            ike.traits |= Trait.NAT_HERE
+        detected = detect(message, responder_spi, ike.local, ike.remote)
+        if detected is not None:
+            ike.traits |= Trait.PEER_NATT
+            note_nats(ike, detected)
+
+
+def _may_move(ike: IkeSa) -> bool:
+    """Whether the addresses may come to change, for which port 4500 is needed (RFC 4555 3.3).
+
+    Whoever names another port than 500 has its reasons.
+    """
+    return (
+        ike.peer_config is not None
+        and ike.peer_config.mobike
+        and ike.ike_config is not None
+        and ike.ike_config.remote_port == IKE_PORT
+    )

@@ -17,10 +17,18 @@ from charon_core.sa.tasks.ike_crash import CrashTokenExchange, CrashTokenUpdate
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
 from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
+from charon_core.sa.tasks.ike_mobike import MobikeSetup
 from charon_core.sa.tasks.ike_natd import IkeNatd
 from charon_core.sa.tasks.ike_reauth import IkeAuthLifetime, IkeReauth
 from charon_core.sa.tasks.ike_rekey import IkeRekey, IkeRekeyRespond
 from charon_core.sa.tasks.liveness import Liveness
+from charon_core.sa.tasks.mobike_serve import MobikeServe
+from charon_core.sa.tasks.mobike_update import (
+    MobikeAddresses,
+    MobikeUpdate,
+    PathCheck,
+    RoutabilityCheck,
+)
 from charon_core.sa.tasks.refuse import Refuse
 
 if TYPE_CHECKING:
@@ -38,6 +46,7 @@ def _setup(ike: IkeSa, _message: Message) -> list[Task]:
         IkeIntermediate,
         IkeAuth,
         ConfigExchange,
+        MobikeSetup,
         CrashTokenExchange,
         ChildRespond,
     )
@@ -55,6 +64,12 @@ def _create_child(ike: IkeSa, message: Message) -> list[Task]:
 
 
 def _informational(ike: IkeSa, message: Message) -> list[Task]:
+    """Begin what a request asks for; what MOBIKE has to say may come along with anything."""
+    tasks = _asked_for(ike, message)
+    return [MobikeServe(ike), *tasks] if MobikeServe.concerns(message) else tasks
+
+
+def _asked_for(ike: IkeSa, message: Message) -> list[Task]:
     deletes = message.all(Delete)
     if any(delete.protocol == ProtocolId.IKE for delete in deletes) or (
         # The initiator does not accept our proof: it tells us that there is no IKE_SA (2.21.2).
@@ -127,12 +142,15 @@ SETUP_ORDER: Final[tuple[type[Task], ...]] = (
     IkeIntermediate,
     IkeAuth,
     ConfigExchange,
+    MobikeSetup,
     CrashTokenExchange,
     ChildInitiate,
 )
 """The tasks that set an IKE_SA up, in the order in which they act on each message."""
 
 ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
+    (MobikeUpdate, ExchangeType.INFORMATIONAL),
+    (RoutabilityCheck, ExchangeType.INFORMATIONAL),
     (ChildInitiate, ExchangeType.CREATE_CHILD_SA),
     (ChildAbandon, ExchangeType.INFORMATIONAL),
     (ChildDelete, ExchangeType.INFORMATIONAL),
@@ -141,6 +159,8 @@ ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
     (IkeRekey, ExchangeType.CREATE_CHILD_SA),
     (IkeReauth, ExchangeType.INFORMATIONAL),
     (CrashTokenUpdate, ExchangeType.INFORMATIONAL),
+    (MobikeAddresses, ExchangeType.INFORMATIONAL),
+    (PathCheck, ExchangeType.INFORMATIONAL),
     (Liveness, ExchangeType.INFORMATIONAL),
 )
 """Which queued task goes first once the IKE_SA is established, and in which exchange."""

@@ -46,7 +46,6 @@ TABLE: Final = (
     Unserved("conn", "ah", "", "", _FAILS),
     Unserved("conn", "compress", "yes", "", _NONE),
     Unserved("conn", "inactivity", "", "0 0s", _NONE),
-    Unserved("conn", "mobike", "yes", "", f"{_NONE}: a peer that moves is followed by NAT-T only"),
     Unserved("conn", "mark mark_in mark_out", "%unique*", "", _FAILS),
     Unserved("conn", "dpdaction closeaction", "hold", "", "is taken as 'clear': no traps yet"),
     Unserved("conn", "*groups *groups2", "", "", _FAILS),
