@@ -19,6 +19,7 @@ from charon_core.kernel.netlink import (
     NetlinkSocket,
     attribute,
 )
+from charon_core.kernel.userspace.bypass import Bypass
 from charon_core.kernel.userspace.raw import RawEsp
 from charon_core.kernel.userspace.routes import Routes
 from charon_core.kernel.userspace.tun import Tun
@@ -114,6 +115,13 @@ class Host:
         """Open the sockets for plain ESP; None where we may not (CAP_NET_RAW)."""
         try:
             return RawEsp(options.mark, deliver)
+        except OSError:
+            return None
+
+    def open_bypass(self, options: UserspaceOptions) -> Bypass | None:
+        """Open the sockets for packets that are to pass; None where we may not (CAP_NET_RAW)."""
+        try:
+            return Bypass(options.mark)
         except OSError:
             return None
 
