@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from charon_core.bus.listener import Group, Level
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -41,3 +43,12 @@ def renew(ike: IkeSa, children: Iterable[ChildConfig], *, replaces: int = 0) -> 
         return False
     ike.env.renew(Renewal(ike.peer_config, wanted, ike.local, ike.remote, replaces))
     return True
+
+
+def hold(ike: IkeSa, child: ChildConfig) -> None:
+    """Have a trap take over from a CHILD_SA that goes; call it while that is still installed."""
+    if ike.peer_config is None or not ike.env.hold(ike.peer_config, child, ike.local, ike.remote):
+        ike.log(
+            Group.CHD, Level.AUDIT, "CHILD_SA '%s' goes, and there is no trap in its place",
+            child.name,
+        )  # fmt: skip

@@ -9,7 +9,7 @@ from charon_core.bus.listener import Group, Level
 from charon_core.config.child import Action
 from charon_core.sa.chance import early, random_share
 from charon_core.sa.environment import TimerKind
-from charon_core.sa.renewal import renew
+from charon_core.sa.renewal import hold, renew
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_initiate import ChildInitiate
 
@@ -52,7 +52,10 @@ def give_up(ike: IkeSa) -> None:
 
 
 def restart(ike: IkeSa) -> None:
-    """The peer is dead: set up anew what is to be restarted then (dpdaction=restart)."""
+    """The peer is dead: hold or set up anew what is to stay then (dpdaction=hold, restart)."""
+    for child in ike.children:
+        if child.config.dpd_action is Action.TRAP:
+            hold(ike, child.config)
     wanted = [child.config for child in ike.children if child.config.dpd_action is Action.START]
     if wanted and renew(ike, wanted):
         ike.log(

@@ -141,7 +141,11 @@ class Runtime:
 
         daemon, report = self._daemon, self._report
         connections = ConnectionCommands(
-            self.connections, self._surroundings, self.credentials.keep, report
+            self.connections,
+            self._surroundings,
+            self.credentials.keep,
+            daemon.controller.unroute,
+            report,
         )
         control = ControlCommands(daemon.controller, daemon.backends, report, self._timeout)
         maintenance = MaintenanceCommands(daemon, lambda: self._settings, report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from charon_core.bus.listener import Group, Level
-from charon_core.config.child import MARK_UNIQUE, MARK_UNIQUE_DIRECTION, ChildMode
+from charon_core.config.child import UNIQUE_MARKS, ChildMode
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType, ProtocolId
 from charon_core.kernel.interface import KernelError
@@ -122,14 +122,10 @@ def obstacle(config: ChildConfig) -> str:
         return f"it is configured for {config.mode.value} mode, expected TUNNEL"
     if config.protocol != ProtocolId.ESP:
         return "it is configured for AH, expected ESP"
-    if any(
-        mark is not None and mark.value in _UNIQUE for mark in (config.mark_in, config.mark_out)
-    ):
+    marks = {mark.value for mark in (config.mark_in, config.mark_out) if mark is not None}
+    if marks & UNIQUE_MARKS:
         return "it is configured for unique marks, expected fixed ones or none"
     return ""
-
-
-_UNIQUE: Final = frozenset({MARK_UNIQUE, MARK_UNIQUE_DIRECTION})
 
 
 def add_notifies(out: Outgoing) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.config.proposal import Proposal, explain_mismatch, select
+from charon_core.config.traffic_selector import merge
 from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.key_exchange import generate
 from charon_core.encoding.payloads import (
@@ -26,7 +27,14 @@ from charon_core.encoding.registry import (
 )
 from charon_core.kernel.interface import KernelError
 from charon_core.sa.methods import demanded_method, preferred_method
-from charon_core.sa.selectors import are_within, from_wire, resolve, text_of, to_wire
+from charon_core.sa.selectors import (
+    are_within,
+    from_wire,
+    led_by_packet,
+    resolve,
+    text_of,
+    to_wire,
+)
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_create import (
     NONCE_LENGTH,
@@ -47,6 +55,7 @@ if TYPE_CHECKING:
     from charon_core.encoding.message import Message
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.ike_sa import IkeSa
+    from charon_core.sa.traps import Packet
 
     Selectors = tuple[TrafficSelector, ...]
 
@@ -73,7 +82,7 @@ class ChildInitiate(ChildCreate):
     Rekeying does the same with what it puts into the methods from `_is_due` on.
     """
 
-    __slots__ = ("_config", "_is_correction", "_key_exchange")
+    __slots__ = ("_config", "_is_correction", "_key_exchange", "_packet")
     we_initiate: ClassVar[bool] = True
 
     def __init__(
@@ -83,6 +92,7 @@ class ChildInitiate(ChildCreate):
         *,
         method: int = 0,
         on_done: Callable[[bool], None] | None = None,
+        packet: Packet | None = None,
     ) -> None:
         """Prepare the task.
 
@@ -91,19 +101,25 @@ class ChildInitiate(ChildCreate):
             config: What is to be initiated.
             method: The key exchange that the responder asked for, 0 for the one that we prefer.
             on_done: Told once whether the CHILD_SA came up.
+            packet: Source and destination of the packet that it is wanted for.
         """
         super().__init__(ike, on_done)
         self._config = config
         self._method = method
         self._is_correction = bool(method)
         self._key_exchange: OwnKeyExchange | None = None
+        self._packet = packet
+
+    def is_for(self, config: ChildConfig) -> bool:
+        """Whether it asks for a CHILD_SA of this configuration."""
+        return self._config == config
 
     def again(self) -> ChildInitiate:
         """Return a task that does the same from the start; whoever waits, waits for it."""
         child, self._child = self._child, None
         if child is not None:
             child.destroy()
-        return ChildInitiate(self.ike, self._config, on_done=self.take_watch())
+        return ChildInitiate(self.ike, self._config, on_done=self.take_watch(), packet=self._packet)
 
     def build_request(self, out: Outgoing) -> Outcome:
         """Offer proposals and selectors."""
@@ -172,7 +188,7 @@ class ChildInitiate(ChildCreate):
         if problem:
             ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA built: %s", problem)
         elif self._put_up(child):
-            self.finish(True)
+            self.finish(self._carries_packet())
             return Outcome.DONE
         ike.tasks.queue(ChildAbandon(ike, child.protocol, child.local_spi))
         self._fail(child)
@@ -248,7 +264,7 @@ class ChildInitiate(ChildCreate):
                 f"peer widens the traffic selectors to {text_of(local)} === {text_of(remote)}, "
                 f"offered were {text_of(self._local_ts)} === {text_of(self._remote_ts)}"
             )
-        self._local_ts, self._remote_ts = tuple(local), tuple(remote)
+        self._local_ts, self._remote_ts = tuple(merge(local)), tuple(merge(remote))
         if not self._has_room():
             return "peer chooses too many traffic selectors"
         if in_auth:
@@ -300,14 +316,32 @@ class ChildInitiate(ChildCreate):
     def _offered_selectors(self) -> tuple[Selectors, Selectors]:
         """Return the selectors of our side and of the peer's that are offered."""
         config, ike = self._config, self.ike
-        return (
-            resolve(config.local_ts, ike.local.host),
-            resolve(config.remote_ts, ike.remote.host),
-        )
+        local = resolve(config.local_ts, ike.local.host)
+        remote = resolve(config.remote_ts, ike.remote.host)
+        return led_by_packet(self._packet, local, remote)
+
+    def _carries_packet(self) -> bool:
+        """Whether the packet that asked for the CHILD_SA is within what was agreed on."""
+        if self._packet is None:
+            return True
+        source, destination = self._packet
+        if are_within([source], self._local_ts) and are_within([destination], self._remote_ts):
+            return True
+        self.ike.log(
+            Group.IKE, Level.CONTROL, "peer leaves out %s === %s, which '%s' was initiated for",
+            source, destination, self._config.name,
+        )  # fmt: skip
+        return False
 
     def _corrected(self, method: int) -> ChildInitiate:
         """Return a task that tries again with the key exchange that the responder wants."""
-        return ChildInitiate(self.ike, self._config, method=method, on_done=self.take_watch())
+        return ChildInitiate(
+            self.ike,
+            self._config,
+            method=method,
+            on_done=self.take_watch(),
+            packet=self._packet,
+        )
 
     def _put_up(self, child: ChildSa) -> bool:
         """Install what was negotiated, and tell that it is there."""

@@ -20,7 +20,7 @@ from charon_core.encoding.payloads import (
 )
 from charon_core.encoding.registry import ExchangeType, NotifyType, TransformType
 from charon_core.kernel.interface import KernelError
-from charon_core.sa.selectors import from_wire, resolve, text_of, to_wire
+from charon_core.sa.selectors import are_within, from_wire, resolve, text_of, to_wire
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_create import (
     NONCE_LENGTH,
@@ -184,17 +184,28 @@ class ChildRespond(ChildCreate):
     def _find_config(
         self, local: list[TrafficSelector], remote: list[TrafficSelector]
     ) -> ChildConfig | None:
-        """Find the first configuration that fits the selectors, and narrow them (RFC 7296 2.9)."""
+        """Find the first configuration that fits the selectors, and narrow them (RFC 7296 2.9).
+
+        The first selectors may be those of a packet: better one that does not leave it out.
+        """
         ike = self.ike
         configs = ike.peer_config.children if ike.peer_config is not None else ()
+        found: ChildConfig | None = None
         for config in configs:
             if obstacle(config):
                 continue
             ours = narrow(resolve(config.local_ts, ike.local.host), local)
             theirs = narrow(resolve(config.remote_ts, ike.remote.host), remote)
-            if ours and theirs:
+            if not ours or not theirs:
+                continue
+            is_led = are_within(local[:1], ours) and are_within(remote[:1], theirs)
+            if found is None or is_led:
+                found = config
                 self._local_ts, self._remote_ts = tuple(ours), tuple(theirs)
-                return config
+            if is_led:
+                break
+        if found is not None:
+            return found
         accepted = "; ".join(
             f"'{config.name}' accepts {text_of(resolve(config.local_ts, ike.local.host))} === "
             f"{text_of(resolve(config.remote_ts, ike.remote.host))}"

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from charon_core.control.controller import Result
+from charon_core.control.routing import Unrouted
 from charon_core.sa.state import ChildState
 from charon_plugins.stroke.server.commands import Command, log_level, log_to, name_of
 from charon_plugins.stroke.server.specifier import Specifier
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ControlCommands:
-    """Initiate and terminate, through the controller."""
+    """Initiate, terminate and route, through the controller."""
 
     def __init__(
         self,
@@ -53,6 +54,8 @@ class ControlCommands:
             MessageType.INITIATE: Command(self._initiate, waits=True),
             MessageType.TERMINATE: Command(self._terminate, waits=True),
             MessageType.REKEY: Command(self._rekey),
+            MessageType.ROUTE: Command(self._route, waits=True),
+            MessageType.UNROUTE: Command(self._unroute),
             MessageType.TERMINATE_SRCIP: Command(self._terminate_srcip),
             MessageType.PURGE: Command(self._purge, waits=True),
         }
@@ -60,16 +63,24 @@ class ControlCommands:
     def _initiate(self, message: Message, channel: Channel) -> None:
         name = name_of(message)
         self._report(f"received stroke: initiate '{name}'")
+        for peer, child in self._meant(message, channel):
+            if child.mode.is_shunt:
+                self._route_child(channel, peer, child)
+            else:
+                self._initiate_child(message, channel, peer, child)
+
+    def _meant(self, message: Message, channel: Channel) -> list[tuple[PeerConfig, ChildConfig]]:
+        """Return the configurations that a name means; the client is told if there are none."""
+        name = name_of(message)
         peer = self._backends.peer_by_name(name)
         if peer is None:
             self._complain(message, channel, f"no config named '{name}'")
-            return
+            return []
         own = peer.child(name)
         children = peer.children if own is None else (own,)
         if not children:
             self._complain(message, channel, f"no child config named '{name}'")
-        for child in children:
-            self._initiate_child(message, channel, peer, child)
+        return [(peer, child) for child in children]
 
     def _initiate_child(
         self, message: Message, channel: Channel, peer: PeerConfig, child: ChildConfig
@@ -94,6 +105,36 @@ class ControlCommands:
             )
         else:
             channel.write_line(f"establishing connection '{child.name}' failed")
+
+    def _route(self, message: Message, channel: Channel) -> None:
+        self._report(f"received stroke: route '{name_of(message)}'")
+        for peer, child in self._meant(message, channel):
+            self._route_child(channel, peer, child)
+
+    def _route_child(self, channel: Channel, peer: PeerConfig, child: ChildConfig) -> None:
+        """Install a trap or shunt; clients are told even if they want no log lines."""
+        worked = self._controller.route(peer, child) is Result.SUCCESS
+        if child.mode.is_shunt:
+            ending = "installed" if worked else "installation failed"
+            text = f"'{child.name}' shunt {child.mode.value} policy {ending}"
+        elif worked:
+            text = f"'{child.name}' routed"
+        else:
+            text = f"routing '{child.name}' failed"
+        if not worked:
+            self._report(text)
+        channel.write_line(text)
+
+    def _unroute(self, message: Message, channel: Channel) -> None:
+        name = name_of(message)
+        self._report(f"received stroke: unroute '{name}'")
+        removed = self._controller.unroute(name)
+        if removed is Unrouted.SHUNT:
+            channel.write_line(f"shunt policy '{name}' uninstalled")
+        elif removed is Unrouted.TRAP:
+            channel.write_line(f"trap policy '{name}' unrouted")
+        else:
+            channel.write_line(f"configuration '{name}' not found")
 
     def _terminate(self, message: Message, channel: Channel) -> None:
         for number, is_child in self._named("terminate", message):
