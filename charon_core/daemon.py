@@ -138,7 +138,13 @@ class Daemon:
         self.kernel.add_listener(
             KernelEventHandler(self.manager, self.bus, self.processor.queue, traps)
         )
-        routing = Routing(ShuntManager(self.kernel, self.bus), traps, paths, self.bus)
+        routing = Routing(
+            ShuntManager(self.kernel, self.bus),
+            traps,
+            paths,
+            self.bus,
+            features=self.kernel.features,
+        )
         self.controller = Controller(self.manager, self.bus, paths, self.processor.queue, routing)
         self.receiver = Receiver(
             self.sockets,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from charon_core.config.child import ChildConfig
     from charon_core.config.peer import PeerConfig
     from charon_core.control.paths import PathFinder
+    from charon_core.kernel.interface import KernelFeature
     from charon_core.network.packet import Endpoint
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.ike_sa import IkeSa
@@ -35,13 +36,21 @@ class Routing:
     """Installs policies that wait for traffic: shunts, and traps where SAs are wanted.
 
     Attributes:
+        features: What the kernel backend can do.
         shunts: What passes, and what is dropped.
         traps: What brings CHILD_SAs up.
     """
 
     def __init__(
-        self, shunts: ShuntManager, traps: TrapManager, paths: PathFinder, bus: Bus
+        self,
+        shunts: ShuntManager,
+        traps: TrapManager,
+        paths: PathFinder,
+        bus: Bus,
+        *,
+        features: frozenset[KernelFeature],
     ) -> None:
+        self.features = features
         self.shunts = shunts
         self.traps = traps
         self._paths = paths
@@ -51,7 +60,7 @@ class Routing:
         """Install the shunt or trap of a CHILD_SA's configuration; names may be looked up."""
         if child.mode.is_shunt:
             return self.shunts.install(child)
-        problem = obstacle(child)
+        problem = obstacle(child, self.features)
         if problem:
             self._bus.log(Group.CFG, Level.CONTROL, "cannot trap '%s': %s", child.name, problem)
             return False

@@ -10,6 +10,7 @@ from charon_core.bus.alert import AlertKind
 from charon_core.bus.events import ChildDown, ChildRekeyed, ChildStateChanged, ChildUp
 from charon_core.bus.listener import Group, Level
 from charon_core.bus.refs import ChildRef
+from charon_core.config.child import ChildMode
 from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import (
     IpsecProtocol,
@@ -21,6 +22,7 @@ from charon_core.kernel.interface import (
 )
 from charon_core.sa.child_specs import SoftLimits, encapsulation, policies, sa_spec
 from charon_core.sa.state import ChildState
+from charon_core.sa.transport import at_host
 from charon_core.sa.usage import with_last_use
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class ChildSa:
         "local",
         "local_spi",
         "local_ts",
+        "mode",
         "proposal",
         "protocol",
         "rekey_at",
@@ -95,6 +98,8 @@ class ChildSa:
         self.successor: ChildSa | None = None
         """The CHILD_SA that takes its place, once rekeying has made one."""
         self.config = config
+        self.mode = config.mode
+        """Transport mode as long as both sides want it, else tunnel mode."""
         self.unique_id = next(env.child_ids)
         self.state = ChildState.CREATED
         self.local = local
@@ -171,6 +176,10 @@ class ChildSa:
         self.set_state(ChildState.INSTALLING)
         limits = SoftLimits.draw(self.config, self._env.random)
         try:
+            if self.encapsulated and self.protocol is IpsecProtocol.AH:
+                raise KernelError(
+                    f"install CHILD_SA {self}", "AH cannot pass a NAT", "use esp= instead of ah="
+                )
             self.reqid = self._env.kernel.acquire_reqid(
                 local_ts,
                 remote_ts,
@@ -335,6 +344,9 @@ class ChildSa:
             self._waiting_out = replace(
                 self._waiting_out, id=self._outbound_id, encapsulation=outward
             )
+        if self.mode is ChildMode.TRANSPORT:
+            self.local_ts = at_host(self.local_ts, local.host)
+            self.remote_ts = at_host(self.remote_ts, remote.host)
         if self._has_policies and hosts_changed:
             for policy in policies(self):
                 self._env.kernel.add_policy(policy)

@@ -71,7 +71,7 @@ def sa_spec(
     return SaSpec(
         id=sa,
         reqid=child.reqid,
-        mode=config.mode,
+        mode=child.mode,
         encryption=encryption.id if encryption is not None else 0,
         key_bits=encryption.key_length if encryption is not None else None,
         encryption_key=Secret(keys[0]),
@@ -99,7 +99,7 @@ def sa_spec(
 def policies(child: ChildSa) -> Iterator[PolicySpec]:
     """Yield the policies of each pair of selectors of one family."""
     by = Protection(child.local.host, child.remote.host, child.protocol, child.reqid)
-    return protecting(child.config, by, child.local_ts, child.remote_ts)
+    return protecting(child.config, child.mode, by, child.local_ts, child.remote_ts)
 
 
 def encapsulation(

@@ -39,6 +39,7 @@ class Protection(NamedTuple):
 
 def protecting(
     config: ChildConfig,
+    mode: ChildMode,
     by: Protection,
     local_ts: Sequence[TrafficSelector],
     remote_ts: Sequence[TrafficSelector],
@@ -48,15 +49,16 @@ def protecting(
     """Yield the policies that want SAs, of each pair of selectors of one family.
 
     Args:
-        config: Has mode and marks.
+        config: Has the marks.
+        mode: That of the SAs.
         by: The SAs.
         local_ts: Our side.
         remote_ts: The peer's side.
         routed: They are a trap: weaker than those of a CHILD_SA.
     """
     here, there, protocol, reqid = by
-    outward = PolicyTemplate(here, there, protocol, reqid, config.mode)
-    inward = PolicyTemplate(there, here, protocol, reqid, config.mode)
+    outward = PolicyTemplate(here, there, protocol, reqid, mode)
+    inward = PolicyTemplate(there, here, protocol, reqid, mode)
     for local, remote in product(local_ts, remote_ts):
         if local.family != remote.family:
             continue
@@ -71,7 +73,7 @@ def protecting(
         yield outgoing
         # The priority is that of the pair, whichever comes first in it.
         directions = [PolicyDirection.IN]
-        if config.mode is ChildMode.TUNNEL:
+        if mode is ChildMode.TUNNEL:
             directions.append(PolicyDirection.FORWARD)
         for direction in directions:
             yield PolicySpec(

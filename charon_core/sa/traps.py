@@ -16,12 +16,13 @@ from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import IpsecProtocol, KernelError, KernelFeature
 from charon_core.sa.policy_specs import Protection, protecting
 from charon_core.sa.selectors import resolve, text_of
+from charon_core.sa.transport import mode_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from charon_core.bus.bus import Bus
-    from charon_core.config.child import ChildConfig
+    from charon_core.config.child import ChildConfig, ChildMode
     from charon_core.config.peer import PeerConfig
     from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.kernel.interface import PolicySpec
@@ -70,11 +71,17 @@ class Trap:
         return self.child.name
 
     @property
+    def mode(self) -> ChildMode:
+        """The mode that its CHILD_SA will ask for."""
+        hosts = self.local.host, self.remote.host
+        return mode_between(self.child, hosts, self.local_ts, self.remote_ts)
+
+    @property
     def policies(self) -> Iterator[PolicySpec]:
         """Its policies."""
         protocol = _PROTOCOLS[self.child.protocol]
         by = Protection(self.local.host, self.remote.host, protocol, self.reqid)
-        return protecting(self.child, by, self.local_ts, self.remote_ts, routed=True)
+        return protecting(self.child, self.mode, by, self.local_ts, self.remote_ts, routed=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,9 @@ class Host:
             number=child_ids.__next__,
         )
         self.shunts = ShuntManager(self.kernel, self.bus)
-        self.routing = Routing(self.shunts, self.traps, self, self.bus)
+        self.routing = Routing(
+            self.shunts, self.traps, self, self.bus, features=self.kernel.features
+        )
         self.env = Environment(
             bus=self.bus,
             backends=backends,

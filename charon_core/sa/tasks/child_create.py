@@ -8,14 +8,14 @@ from charon_core.bus.listener import Group, Level
 from charon_core.config.child import UNIQUE_MARKS, ChildMode
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType, ProtocolId
-from charon_core.kernel.interface import KernelError
+from charon_core.kernel.interface import KernelError, KernelFeature
 from charon_core.sa.child_sa import ChildSa
 from charon_core.sa.reports import publish_child_keys
 from charon_core.sa.selectors import pairs
 from charon_core.sa.tasks.task import Outgoing, WatchedTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from charon_core.config.child import ChildConfig
     from charon_core.config.proposal import Proposal
@@ -33,6 +33,7 @@ class ChildCreate(WatchedTask):
         "_child",
         "_local_ts",
         "_method",
+        "_mode",
         "_nonce_i",
         "_nonce_r",
         "_remote_ts",
@@ -47,6 +48,7 @@ class ChildCreate(WatchedTask):
         super().__init__(ike, on_done)
         self._child: ChildSa | None = None
         self._method = 0
+        self._mode = ChildMode.TUNNEL
         self._shared: bytes | None = None
         self._nonce_i = b""
         self._nonce_r = b""
@@ -91,6 +93,7 @@ class ChildCreate(WatchedTask):
             raise RuntimeError(f"CHILD_SA {child} was not negotiated")
         keys = ike.keying.child_keys(self._selected, self._nonce_i, self._nonce_r, self._shared)
         publish_child_keys(ike, child, self._selected, keys, we_initiated=self.we_initiate)
+        child.mode = self._mode
         try:
             child.install(
                 keys,
@@ -116,16 +119,27 @@ class ChildCreate(WatchedTask):
         super().abort()
 
 
-def obstacle(config: ChildConfig) -> str:
-    """Return why this daemon cannot negotiate a CHILD_SA of a configuration; empty if it can."""
-    if config.mode is not ChildMode.TUNNEL:
-        return f"it is configured for {config.mode.value} mode, expected TUNNEL"
-    if config.protocol != ProtocolId.ESP:
-        return "it is configured for AH, expected ESP"
+def obstacle(config: ChildConfig, features: Container[KernelFeature]) -> str:
+    """Return why this daemon cannot negotiate a CHILD_SA of a configuration; empty if it can.
+
+    Args:
+        config: The configuration.
+        features: What the kernel backend can do.
+    """
+    if config.mode not in _MODES or config.proxy_mode:
+        mode = f"{config.mode.value}{'_PROXY' if config.proxy_mode else ''}"
+        return f"it is configured for {mode} mode, expected TUNNEL or TRANSPORT"
+    if config.mode is ChildMode.TRANSPORT and KernelFeature.TRANSPORT not in features:
+        return "the kernel backend does tunnel mode only, set type=tunnel"
+    if config.protocol != ProtocolId.ESP and KernelFeature.AH not in features:
+        return "the kernel backend does ESP only, it is configured for AH"
     marks = {mark.value for mark in (config.mark_in, config.mark_out) if mark is not None}
     if marks & UNIQUE_MARKS:
         return "it is configured for unique marks, expected fixed ones or none"
     return ""
+
+
+_MODES: Final = frozenset({ChildMode.TUNNEL, ChildMode.TRANSPORT})
 
 
 def add_notifies(out: Outgoing) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
+from charon_core.config.child import ChildMode
 from charon_core.config.proposal import Proposal, explain_mismatch, select
 from charon_core.config.traffic_selector import merge
 from charon_core.crypto.errors import CryptoError
@@ -45,6 +46,7 @@ from charon_core.sa.tasks.child_create import (
 )
 from charon_core.sa.tasks.child_delete import ChildAbandon
 from charon_core.sa.tasks.task import Outcome, Outgoing
+from charon_core.sa.transport import ask_for_transport, mode_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,6 +160,9 @@ class ChildInitiate(ChildCreate):
         self._local_ts, self._remote_ts = self._offered_selectors()
         out.append(TrafficSelectorsInitiator(selectors=to_wire(self._local_ts)))
         out.append(TrafficSelectorsResponder(selectors=to_wire(self._remote_ts)))
+        self._mode = self._wanted_mode()
+        if self._mode is ChildMode.TRANSPORT:
+            ask_for_transport(out)
         add_notifies(out)
         return Outcome.MORE
 
@@ -265,6 +270,9 @@ class ChildInitiate(ChildCreate):
                 f"offered were {text_of(self._local_ts)} === {text_of(self._remote_ts)}"
             )
         self._local_ts, self._remote_ts = tuple(merge(local)), tuple(merge(remote))
+        problem = self._settle_mode(message)
+        if problem:
+            return problem
         if not self._has_room():
             return "peer chooses too many traffic selectors"
         if in_auth:
@@ -274,6 +282,19 @@ class ChildInitiate(ChildCreate):
             return "the response lacks a nonce"
         self._nonce_r = nonce.data
         return self._complete_key_exchange(message, selection.proposal)
+
+    def _settle_mode(self, message: Message) -> str:
+        """Take tunnel mode where the peer grants no transport mode; return what is wrong."""
+        granted = message.notify(NotifyType.USE_TRANSPORT_MODE) is not None
+        if self._mode is not ChildMode.TRANSPORT:
+            return "peer uses transport mode, which was not asked for" if granted else ""
+        if not granted:
+            self._mode = ChildMode.TUNNEL
+            self.ike.log(
+                Group.IKE, Level.CONTROL,
+                "peer does not grant transport mode for '%s', using tunnel mode", self._config.name,
+            )  # fmt: skip
+        return ""
 
     def _complete_key_exchange(self, message: Message, proposal: Proposal) -> str:
         method = proposal.first(TransformType.KE)
@@ -301,7 +322,7 @@ class ChildInitiate(ChildCreate):
 
     def _is_due(self) -> bool:
         """Whether there is something to ask for; whoever waits is told if not."""
-        problem = obstacle(self._config)
+        problem = obstacle(self._config, self.ike.env.kernel.features)
         if problem:
             self.ike.log(
                 Group.CFG, Level.CONTROL, "cannot establish CHILD_SA '%s': %s",
@@ -319,6 +340,10 @@ class ChildInitiate(ChildCreate):
         local = resolve(config.local_ts, ike.local.host)
         remote = resolve(config.remote_ts, ike.remote.host)
         return led_by_packet(self._packet, local, remote)
+
+    def _wanted_mode(self) -> ChildMode:
+        hosts = self.ike.local.host, self.ike.remote.host
+        return mode_between(self._config, hosts, self._local_ts, self._remote_ts)
 
     def _carries_packet(self) -> bool:
         """Whether the packet that asked for the CHILD_SA is within what was agreed on."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
+from charon_core.config.child import ChildMode
 from charon_core.config.proposal import Proposal, explain_mismatch, select
 from charon_core.config.traffic_selector import narrow
 from charon_core.crypto.errors import CryptoError
@@ -30,6 +31,7 @@ from charon_core.sa.tasks.child_create import (
     obstacle,
 )
 from charon_core.sa.tasks.task import Outcome, Outgoing
+from charon_core.sa.transport import TransportOffer, ask_for_transport, offer_of
 
 if TYPE_CHECKING:
     from charon_core.config.child import ChildConfig
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 class ChildRespond(ChildCreate):
     """Finds the configuration that fits the peer's request, installs it, and answers."""
 
-    __slots__ = ("_offer", "_public", "_refusal", "_selected_number")
+    __slots__ = ("_offer", "_public", "_refusal", "_selected_number", "_transport")
     we_initiate: ClassVar[bool] = False
 
     def __init__(self, ike: IkeSa) -> None:
@@ -51,6 +53,7 @@ class ChildRespond(ChildCreate):
         self._public = b""
         self._refusal: Notify | None = None
         self._selected_number = 1
+        self._transport: TransportOffer | None = None
 
     def process_request(self, message: Message) -> Outcome:
         """Keep the request; it is served when the peer is authenticated."""
@@ -83,8 +86,12 @@ class ChildRespond(ChildCreate):
             out.append(Nonce(data=self._nonce_r))
             if self._public:
                 out.append(KeyExchange(method=self._method, data=self._public))
-        out.append(TrafficSelectorsInitiator(selectors=to_wire(self._remote_ts)))
-        out.append(TrafficSelectorsResponder(selectors=to_wire(self._local_ts)))
+        local, remote = self._local_ts, self._remote_ts
+        if self._transport is not None and self._mode is ChildMode.TRANSPORT:
+            local, remote = self._transport.in_its_words(local, remote)
+            ask_for_transport(out)
+        out.append(TrafficSelectorsInitiator(selectors=to_wire(remote)))
+        out.append(TrafficSelectorsResponder(selectors=to_wire(local)))
         add_notifies(out)
         return Outcome.DONE
 
@@ -131,7 +138,9 @@ class ChildRespond(ChildCreate):
             return None
         if not self._is_allowed():
             return None
-        config = self._find_config(from_wire(tsr), from_wire(tsi))
+        local, remote = from_wire(tsr), from_wire(tsi)
+        self._transport = offer_of(offer, ike, local, remote)
+        config = self._find_config(local, remote)
         if config is None:
             return None
         if not self._has_room():
@@ -192,15 +201,20 @@ class ChildRespond(ChildCreate):
         configs = ike.peer_config.children if ike.peer_config is not None else ()
         found: ChildConfig | None = None
         for config in configs:
-            if obstacle(config):
+            if obstacle(config, ike.env.kernel.features):
                 continue
-            ours = narrow(resolve(config.local_ts, ike.local.host), local)
-            theirs = narrow(resolve(config.remote_ts, ike.remote.host), remote)
+            mode, ours, theirs = ChildMode.TUNNEL, local, remote
+            if self._transport is not None and config.mode is ChildMode.TRANSPORT:
+                mode = ChildMode.TRANSPORT
+                ours, theirs = list(self._transport.local), list(self._transport.remote)
+            firsts = ours[:1], theirs[:1]
+            ours = narrow(resolve(config.local_ts, ike.local.host), ours)
+            theirs = narrow(resolve(config.remote_ts, ike.remote.host), theirs)
             if not ours or not theirs:
                 continue
-            is_led = are_within(local[:1], ours) and are_within(remote[:1], theirs)
+            is_led = are_within(firsts[0], ours) and are_within(firsts[1], theirs)
             if found is None or is_led:
-                found = config
+                found, self._mode = config, mode
                 self._local_ts, self._remote_ts = tuple(ours), tuple(theirs)
             if is_led:
                 break

@@ -25,7 +25,7 @@ def routes(shunts: Iterable[Shunt], traps: Iterable[Trap], name: str | None) -> 
         yield "Routed Connections:"
     for trap in waiting:
         label = f"{trap.name:>12}{{{trap.unique_id}}}:  "
-        yield f"{label}ROUTED, {trap.child.mode.value}, reqid {trap.reqid}"
+        yield f"{label}ROUTED, {trap.mode.value}, reqid {trap.reqid}"
         yield f"{label} {_selectors(trap.local_ts, trap.remote_ts)}"
 
 
