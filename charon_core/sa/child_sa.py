@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from charon_core.bus.alert import AlertKind
-from charon_core.bus.events import ChildDown, ChildRekeyed, ChildStateChanged, ChildUp
+from charon_core.bus.events import ChildDown, ChildRekeyed, ChildStateChanged, ChildTraffic, ChildUp
 from charon_core.bus.listener import Group, Level
 from charon_core.bus.refs import ChildRef
 from charon_core.config.child import ChildMode
@@ -22,6 +22,7 @@ from charon_core.kernel.interface import (
 )
 from charon_core.sa.child_specs import SoftLimits, encapsulation, policies, sa_spec
 from charon_core.sa.state import ChildState
+from charon_core.sa.traffic import traffic_of
 from charon_core.sa.transport import at_host
 from charon_core.sa.usage import with_last_use
 
@@ -61,6 +62,7 @@ class ChildSa:
         "encapsulated",
         "established_at",
         "expires_at",
+        "identities",
         "local",
         "local_spi",
         "local_ts",
@@ -112,6 +114,8 @@ class ChildSa:
         self.local_ts: tuple[TrafficSelector, ...] = ()
         self.remote_ts: tuple[TrafficSelector, ...] = ()
         self.reqid = 0
+        self.identities = ("", "")
+        """Ours and the peer's, once they are known, as text."""
         self.established_at = 0.0
         self.rekey_at: float | None = None
         self.expires_at: float | None = None
@@ -231,6 +235,11 @@ class ChildSa:
         self.announced = True
         self.log_established()
         self._env.bus.publish(ChildUp(self._owner, self.ref))
+        self._tell_traffic(begins=True)
+
+    def _tell_traffic(self, *, begins: bool) -> None:
+        if self._env.bus.listening(ChildTraffic):
+            self._env.bus.publish(traffic_of(self, self._owner, begins=begins))
 
     def log_established(self) -> None:
         """Log that the CHILD_SA is there."""
@@ -316,6 +325,8 @@ class ChildSa:
     def destroy(self, reason: str = "") -> None:
         """Take everything out of the kernel and tell listeners."""
         inbound, outbound = self.usage() if self.announced else _NO_USAGE
+        if self.announced:
+            self._tell_traffic(begins=False)
         self._release()
         self.set_state(ChildState.DESTROYING)
         if self.announced:

@@ -78,6 +78,20 @@ def offer_of(
     return TransportOffer(at_host(local, own), at_host(remote, peers), here, there)
 
 
+def answer_here(
+    ike: IkeSa, local: list[TrafficSelector], remote: list[TrafficSelector]
+) -> tuple[list[TrafficSelector], list[TrafficSelector]]:
+    """Return the selectors that a grant of transport mode has, with the addresses known here.
+
+    Some responders answer a request through a NAT in their own words.
+    """
+    if Trait.NAT_HERE in ike.traits and _only_host(local):
+        local = list(at_host(local, ike.local.host))
+    if Trait.NAT_THERE in ike.traits and _only_host(remote):
+        remote = list(at_host(remote, ike.remote.host))
+    return local, remote
+
+
 def mode_between(
     config: ChildConfig,
     hosts: tuple[str, str],

@@ -270,3 +270,21 @@ def test_ah_does_not_pass_a_nat() -> None:
     world.run()
     assert outcome == [False]
     assert world.moon.children == world.sun.children == []
+
+
+@pytest.mark.parametrize("sun", [False, True])
+def test_a_responder_that_answers_in_its_own_words(
+    sun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's strongSwan does so behind a NAT."""
+    from charon_core.sa.transport import TransportOffer
+
+    monkeypatch.setattr(TransportOffer, "in_its_words", lambda _, local, remote: (local, remote))
+    world = World()
+    nats = Nats(world, moon=True, sun=sun)
+    transport = ChildMode.TRANSPORT
+    bring_up(world, hosts(world, moons=transport, suns=transport, nats=nats))
+    (established,) = world.moon.children
+    assert established.local_ts == selectors(world.moon.address)
+    assert established.remote_ts == selectors(nats.suns)
+    world.assert_traffic_flows()

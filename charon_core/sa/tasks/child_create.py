@@ -94,6 +94,7 @@ class ChildCreate(WatchedTask):
         keys = ike.keying.child_keys(self._selected, self._nonce_i, self._nonce_r, self._shared)
         publish_child_keys(ike, child, self._selected, keys, we_initiated=self.we_initiate)
         child.mode = self._mode
+        child.identities = (str(ike.local_id or "%any"), str(ike.remote_id or "%any"))
         try:
             child.install(
                 keys,

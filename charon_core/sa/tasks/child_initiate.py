@@ -46,7 +46,7 @@ from charon_core.sa.tasks.child_create import (
 )
 from charon_core.sa.tasks.child_delete import ChildAbandon
 from charon_core.sa.tasks.task import Outcome, Outgoing
-from charon_core.sa.transport import ask_for_transport, mode_between
+from charon_core.sa.transport import answer_here, ask_for_transport, mode_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,17 +262,18 @@ class ChildInitiate(ChildCreate):
         self.ike.log(Group.CFG, Level.CONTROL, "selected proposal: %s", selection.proposal)
         self._selected = selection.proposal
         child.remote_spi = int.from_bytes(answers[0].spi, "big")
-        local = from_wire(tsi)
-        remote = from_wire(tsr)
+        problem = self._settle_mode(message)
+        if problem:
+            return problem
+        local, remote = from_wire(tsi), from_wire(tsr)
+        if self._mode is ChildMode.TRANSPORT:
+            local, remote = answer_here(self.ike, local, remote)
         if not are_within(local, self._local_ts) or not are_within(remote, self._remote_ts):
             return (
                 f"peer widens the traffic selectors to {text_of(local)} === {text_of(remote)}, "
                 f"offered were {text_of(self._local_ts)} === {text_of(self._remote_ts)}"
             )
         self._local_ts, self._remote_ts = tuple(merge(local)), tuple(merge(remote))
-        problem = self._settle_mode(message)
-        if problem:
-            return problem
         if not self._has_room():
             return "peer chooses too many traffic selectors"
         if in_auth:
