@@ -21,6 +21,7 @@ from charon_core.kernel.interface import (
     SaUsage,
 )
 from charon_core.sa.child_specs import SoftLimits, encapsulation, policies, sa_spec
+from charon_core.sa.marks import marks_of
 from charon_core.sa.state import ChildState
 from charon_core.sa.traffic import traffic_of
 from charon_core.sa.transport import at_host
@@ -66,6 +67,7 @@ class ChildSa:
         "local",
         "local_spi",
         "local_ts",
+        "marks",
         "mode",
         "proposal",
         "protocol",
@@ -100,6 +102,8 @@ class ChildSa:
         self.successor: ChildSa | None = None
         """The CHILD_SA that takes its place, once rekeying has made one."""
         self.config = config
+        self.marks = marks_of(config, env.child_ids)
+        """Those of the CHILD_SA that it replaces, if it does."""
         self.mode = config.mode
         """Transport mode as long as both sides want it, else tunnel mode."""
         self.unique_id = next(env.child_ids)
@@ -188,8 +192,9 @@ class ChildSa:
                 local_ts,
                 remote_ts,
                 fixed=self.config.reqid,
-                mark_in=self.config.mark_in,
-                mark_out=self.config.mark_out,
+                mark_in=self.marks.mark_in,
+                mark_out=self.marks.mark_out,
+                if_id=self.marks.if_id_out,
             )
             self._install_sas(keys, limits, we_initiated=we_initiated)
             if not inbound_only:

@@ -90,7 +90,8 @@ def sa_spec(
         soft_packets=limits.packets,
         hard_packets=config.life_packets,
         tfc=config.tfc,
-        mark=config.mark_in if inbound else config.mark_out,
+        mark=child.marks.mark_in if inbound else child.marks.mark_out,
+        if_id=child.marks.if_id_in if inbound else child.marks.if_id_out,
         sha256_96=config.sha256_96,
         copy_dscp=config.copy_dscp,
     )
@@ -99,7 +100,7 @@ def sa_spec(
 def policies(child: ChildSa) -> Iterator[PolicySpec]:
     """Yield the policies of each pair of selectors of one family."""
     by = Protection(child.local.host, child.remote.host, child.protocol, child.reqid)
-    return protecting(child.config, child.mode, by, child.local_ts, child.remote_ts)
+    return protecting(child.marks, child.mode, by, child.local_ts, child.remote_ts)
 
 
 def encapsulation(

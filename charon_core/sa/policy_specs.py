@@ -16,9 +16,10 @@ from charon_core.kernel.interface import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from charon_core.config.child import ChildConfig, Mark
+    from charon_core.config.child import Mark
     from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.kernel.interface import IpsecProtocol
+    from charon_core.sa.marks import Marks
 
 
 class Protection(NamedTuple):
@@ -38,7 +39,7 @@ class Protection(NamedTuple):
 
 
 def protecting(
-    config: ChildConfig,
+    marks: Marks,
     mode: ChildMode,
     by: Protection,
     local_ts: Sequence[TrafficSelector],
@@ -49,7 +50,7 @@ def protecting(
     """Yield the policies that want SAs, of each pair of selectors of one family.
 
     Args:
-        config: Has the marks.
+        marks: Of both directions.
         mode: That of the SAs.
         by: The SAs.
         local_ts: Our side.
@@ -67,7 +68,8 @@ def protecting(
             destination=remote,
             direction=PolicyDirection.OUT,
             template=outward,
-            mark=config.mark_out,
+            mark=marks.mark_out,
+            if_id=marks.if_id_out,
             routed=routed,
         )
         yield outgoing
@@ -82,7 +84,8 @@ def protecting(
                 direction=direction,
                 priority=outgoing.priority,
                 template=inward,
-                mark=config.mark_in,
+                mark=marks.mark_in,
+                if_id=marks.if_id_in,
                 routed=routed,
             )
 

@@ -34,7 +34,7 @@ def traffic_of(child: ChildSa, owner: SaRef, *, begins: bool) -> ChildTraffic:
         remote_port=child.remote.port if child.encapsulated else 0,
         local_id=local_id,
         remote_id=remote_id,
-        marks=(config.mark_in, config.mark_out),
+        marks=(child.marks.mark_in, child.marks.mark_out),
         pairs=tuple(islice(_pairs(child), MAX_PAIRS)),
     )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from charon_core.bus.listener import Group, Level
 from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import IpsecProtocol, KernelError, KernelFeature
+from charon_core.sa.marks import Marks, has_unique_marks
 from charon_core.sa.policy_specs import Protection, protecting
 from charon_core.sa.selectors import resolve, text_of
 from charon_core.sa.transport import mode_between
@@ -80,8 +81,11 @@ class Trap:
     def policies(self) -> Iterator[PolicySpec]:
         """Its policies."""
         protocol = _PROTOCOLS[self.child.protocol]
+        marks = Marks(
+            self.child.mark_in, self.child.mark_out, self.child.if_id_in, self.child.if_id_out
+        )
         by = Protection(self.local.host, self.remote.host, protocol, self.reqid)
-        return protecting(self.child, self.mode, by, self.local_ts, self.remote_ts, routed=True)
+        return protecting(marks, self.mode, by, self.local_ts, self.remote_ts, routed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,9 @@ class TrapManager:
         if KernelFeature.ACQUIRE not in self._kernel.features or not child.install_policy:
             self._say("'%s' cannot be trapped: nobody installs policies for it", child.name)
             return False
+        if has_unique_marks(child):
+            self._say("'%s' cannot be trapped: its marks are not known before it is up", child.name)
+            return False
         with self._changing:
             before = self._by_name.get(child.name)
             if before is not None and _is_same(before.trap, peer, child, local, remote):
@@ -214,6 +221,7 @@ class TrapManager:
             fixed=child.reqid,
             mark_in=child.mark_in,
             mark_out=child.mark_out,
+            if_id=child.if_id_out,
         )
         return Trap(self._number(), peer, child, local, remote, reqid, local_ts, remote_ts)
 

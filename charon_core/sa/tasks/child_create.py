@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from charon_core.bus.listener import Group, Level
-from charon_core.config.child import UNIQUE_MARKS, ChildMode
+from charon_core.config.child import ChildMode
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType, ProtocolId
 from charon_core.kernel.interface import KernelError, KernelFeature
 from charon_core.sa.child_sa import ChildSa
+from charon_core.sa.marks import lacking
 from charon_core.sa.reports import publish_child_keys
 from charon_core.sa.selectors import pairs
 from charon_core.sa.tasks.task import Outgoing, WatchedTask
@@ -94,6 +95,8 @@ class ChildCreate(WatchedTask):
         keys = ike.keying.child_keys(self._selected, self._nonce_i, self._nonce_r, self._shared)
         publish_child_keys(ike, child, self._selected, keys, we_initiated=self.we_initiate)
         child.mode = self._mode
+        if self._replaces is not None:
+            child.marks = self._replaces.marks
         child.identities = (str(ike.local_id or "%any"), str(ike.remote_id or "%any"))
         try:
             child.install(
@@ -134,10 +137,7 @@ def obstacle(config: ChildConfig, features: Container[KernelFeature]) -> str:
         return "the kernel backend does tunnel mode only, set type=tunnel"
     if config.protocol != ProtocolId.ESP and KernelFeature.AH not in features:
         return "the kernel backend does ESP only, it is configured for AH"
-    marks = {mark.value for mark in (config.mark_in, config.mark_out) if mark is not None}
-    if marks & UNIQUE_MARKS:
-        return "it is configured for unique marks, expected fixed ones or none"
-    return ""
+    return lacking(config, features)
 
 
 _MODES: Final = frozenset({ChildMode.TUNNEL, ChildMode.TRANSPORT})
