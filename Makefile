@@ -14,7 +14,8 @@ SLOW := $(wildcard tests/system tests/interop tests/kernel)
 # Whatever the shell says: without compiled bytecode each start of a program takes a second.
 export PYTHONDONTWRITEBYTECODE :=
 
-say = @printf '\033[1m==> %s\033[0m\n'
+# Bold on a terminal only: what goes into a file or a pipe stays plain text.
+say = @[ -t 1 ] && b='\033[1m' e='\033[0m'; printf "$$b==> %s$$e\n"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint format test test-fast check-all demo bench clean

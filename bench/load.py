@@ -94,6 +94,7 @@ class Load:
             wall_clock=time.time,
             local_port=lambda _natt: self._local.port,
             new_spi=lambda: self._manager.new_spi(),  # noqa: PLW0108 - it is made below
+            reindex=lambda ike: self._manager.reindex(ike),  # noqa: PLW0108
             make_successor=lambda *args: self._manager.make_successor(*args),  # noqa: PLW0108
             borrow=lambda number: self._manager.borrow(number),  # noqa: PLW0108
             renew=lambda _renewal: None,

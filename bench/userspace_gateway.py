@@ -1,7 +1,8 @@
 """One gateway of the `userspace` backend with static SAs, in the network namespace it is run in.
 
 ``python -m bench.userspace_gateway JSON``; prints "ready", answers each line on standard input with
-its counters as JSON, and ends with the line "stop" or the end of its input.
+its counters as JSON, and ends with the line "stop" or the end of its input. The line "expire"
+removes the SAs, "flush" the policies as well.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from charon_core.kernel.interface import (
     BackendContext,
     Encapsulation,
     IpsecProtocol,
+    PolicyAction,
     PolicyDirection,
     PolicySpec,
     PolicyTemplate,
@@ -68,9 +70,8 @@ class Printer:
 
 
 def selectors(networks: list[str]) -> tuple[TrafficSelector, ...]:
-    """Return the selectors of networks in CIDR notation."""
-    parts = [text.split("/") for text in networks]
-    return tuple(TrafficSelector.network(address, int(prefix)) for address, prefix in parts)
+    """Return the selectors of networks, as in ``10.1.0.0/16[udp/53]``."""
+    return tuple(map(TrafficSelector.parse, networks))
 
 
 def sas(config: dict[str, Any]) -> Iterator[SaSpec]:
@@ -99,18 +100,29 @@ def sas(config: dict[str, Any]) -> Iterator[SaSpec]:
 
 
 def policies(config: dict[str, Any]) -> Iterator[PolicySpec]:
-    """Yield the outbound policies."""
-    ends = config["local"], config["remote"]
-    template = PolicyTemplate(*ends, IpsecProtocol.ESP, REQID, ChildMode.TUNNEL)
+    """Yield the policies of all directions."""
+    local, remote = config["local"], config["remote"]
     for ours, theirs in product(selectors(config["local_ts"]), selectors(config["remote_ts"])):
-        if ours.family == theirs.family:
+        if ours.family != theirs.family:
+            continue
+        for direction in PolicyDirection:
+            outward = direction is PolicyDirection.OUT
+            outer = (local, remote) if outward else (remote, local)
             yield PolicySpec(
-                source=ours,
-                destination=theirs,
-                direction=PolicyDirection.OUT,
+                source=ours if outward else theirs,
+                destination=theirs if outward else ours,
+                direction=direction,
                 priority=1,
-                template=template,
+                template=PolicyTemplate(*outer, IpsecProtocol.ESP, REQID, ChildMode.TUNNEL),
             )
+    for source, destination in map(selectors, config.get("inbound_pass", [])):
+        yield PolicySpec(
+            source=source,
+            destination=destination,
+            direction=PolicyDirection.IN,
+            action=PolicyAction.PASS,
+            priority=0,
+        )
 
 
 def family(host: str) -> socket.AddressFamily:
@@ -158,6 +170,11 @@ def run(config: dict[str, Any]) -> None:
     processor.run_loop("receiver", receive, sockets.wake)
     print("ready", flush=True)
     for line in sys.stdin:
+        if line.strip() == "flush":
+            backend.flush()
+        if line.strip() == "expire":
+            for sa in sas(config):
+                backend.delete_sa(sa.id)
         usage = resource.getrusage(resource.RUSAGE_SELF)
         times = {"cpu": usage.ru_utime + usage.ru_stime, "user": usage.ru_utime}
         report = times | {"kilobytes": usage.ru_maxrss} | backend.statistics()

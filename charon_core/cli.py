@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] == "run" or given[0].startswith("-"):
         options = given[1:] if given[:1] == ["run"] else given
         if "--help" not in options and "--version" not in options:
+            # Nothing is loaded yet: from its first moment a HUP means a reload, and ends nobody.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
             return _run(options)
         asked = "--help" if "--help" in options else "--version"
         given = ["run", asked] if given[:1] == ["run"] else [asked]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from charon_core.bus.verdicts import Verdict
     from charon_core.plugin.info import PluginInfo
     from charon_core.plugin.loader import PluginHost
 
@@ -174,6 +175,56 @@ def plugins_command(as_json: bool, root: Path | None, config: Path | None) -> No
         click.echo(json.dumps(listed, indent=2))
     else:
         _show_table(plugins)
+
+
+@cli.command("explain")
+@click.argument("peer", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, a line each, for programs.")
+@_with_places
+def explain_command(peer: str | None, as_json: bool, root: Path | None, config: Path | None) -> int:
+    """Show what went wrong last, of all peers or of one.
+
+    PEER is an address, an identity or the name of a connection.
+    """
+    from charon_core.bus.verdicts import dump, load
+    from charon_core.settings.paths import Paths
+
+    settings = load_settings(config or settings_file(root), must_exist=config is not None)
+    file = Paths.make(settings.paths, root).verdicts
+    try:
+        verdicts = load(file.read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        verdicts = []
+    except OSError as error:
+        click.echo(f"charon: {file} cannot be read: {error.strerror}", err=True)
+        return ExitCode.FAILURE
+    wanted = [verdict for verdict in verdicts if peer is None or verdict.concerns(peer)]
+    if as_json:
+        click.echo(dump(wanted), nl=False)
+    elif not wanted:
+        of_whom = "" if peer is None else f" with '{peer}'"
+        click.echo(f"nothing has gone wrong{of_whom}, as far as {file} tells")
+    else:
+        _show_verdicts(wanted)
+    return ExitCode.OK
+
+
+def _show_verdicts(verdicts: Sequence[Verdict]) -> None:
+    from datetime import datetime
+
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    for verdict in verdicts:
+        when = datetime.fromtimestamp(verdict.time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        who = " ".join(filter(None, (verdict.peer, verdict.identity))) or "(no peer)"
+        often = f", {verdict.times} times" if verdict.times > 1 else ""
+        name = f" of connection '{verdict.connection}'" if verdict.connection else ""
+        head = Text.assemble((when, "dim"), " ", (who, "bold"), name, often, ": ")
+        console.print(head + Text(verdict.kind, style="yellow"))
+        console.print(Padding(Text(verdict.text), (0, 0, 0, 4)))
 
 
 def _host(settings: Settings, *, quiet: bool) -> PluginHost:

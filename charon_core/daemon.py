@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from charon_core import __version__
-from charon_core.attributes.manager import AttributeManager
+from charon_core.attributes.setup import make_manager
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.bus import Bus
 from charon_core.bus.listener import Group, Level
@@ -32,20 +32,27 @@ from charon_core.credentials.manager import CredentialManager
 from charon_core.crypto.random import SystemRandom
 from charon_core.eap.registry import EapRegistry
 from charon_core.exit_codes import ExitCode
+from charon_core.janitor import Janitor
 from charon_core.kernel.backends import BackendRegistry
 from charon_core.kernel.interface import BackendContext, KernelError, KernelUnavailable
 from charon_core.kernel.manager import KernelInterface
+from charon_core.lasting_secret import lasting_secret
 from charon_core.network.receiver import Receiver, ReceiverLimits
 from charon_core.network.sender import Sender
 from charon_core.network.socket import IkeSockets, NetworkError, SocketConfig
 from charon_core.plugin.facade import Daemon as Facade
 from charon_core.plugin.loader import PluginHost
+from charon_core.privileges import (
+    Account,
+    PrivilegesError,
+    check_imports,
+    drop_privileges,
+    find_account,
+)
 from charon_core.process import (
     AlreadyRunning,
     InstanceLock,
     PidFile,
-    PrivilegesError,
-    drop_privileges,
     request_stop,
     take_signals,
     wait_for_signals,
@@ -54,6 +61,7 @@ from charon_core.processing.job import CallbackJob, Job, Priority
 from charon_core.processing.processor import Processor
 from charon_core.processing.scheduler import Scheduler
 from charon_core.processing.watchdog import Watchdog
+from charon_core.sa.crash_detection import SECRET_LENGTH, CrashTokens
 from charon_core.sa.environment import Environment, TimerKind
 from charon_core.sa.jobs import ProcessMessage, TimerDue
 from charon_core.sa.kernel_events import KernelEventHandler
@@ -65,6 +73,7 @@ from charon_core.sa.traps import TrapManager
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from charon_core.credentials.online.service import RevocationService
     from charon_core.encoding.header import Header
     from charon_core.kernel.interface import NetBackend
     from charon_core.network.packet import Packet
@@ -73,6 +82,10 @@ if TYPE_CHECKING:
     from charon_core.settings import Overrides, Paths, Settings
 
 _NATT_PORT: Final = 4500
+_LIST_INTERVAL: Final = 60.0
+"""Seconds between two looks at which revocation lists expire soon."""
+_QUIET: Final = 0.5
+"""Seconds after the start until what can wait is done."""
 
 
 class StartError(Exception):
@@ -93,7 +106,10 @@ class Daemon:
         self._paths = paths
         self._settings = overrides.apply(settings)
         self._stop = ExitStack()
+        # What comes last at the stop, only before the lock is given back.
+        self._last = ExitStack()
         self._started = time.time()
+        self._has_log = False
         self.bus = Bus()
         self.host = PluginHost(self._settings, self._say_of(Group.DMN))
 
@@ -107,16 +123,31 @@ class Daemon:
         """
         try:
             self._start()
+        except StartError as error:
+            self._tell_why(error)
+            self._stop.close()
+            raise
         except BaseException:
             self._stop.close()
             raise
 
+    def _tell_why(self, error: StartError) -> None:
+        """Say why there is no start, where the operator looks: under starter only the log is."""
+        if self._has_log:
+            self._say(Level.AUDIT, "not started: %s", error)
+        else:
+            from charon_core.last_words import write_to_logs
+
+            write_to_logs(self._settings.log, self._paths, f"not started: {error}")
+
     def _start(self) -> None:
         settings = self._settings
         self._take_lock()
+        account = self._find_account()
         kernel_backends = BackendRegistry()
         self.host.discover()
         self.host.prepare(self.bus, kernel_backends, self._paths)
+        self._has_log = True
         self._say(Level.CONTROL, "starting charon %s", __version__)
         for note in self._overrides.notes:
             self._say(Level.CONTROL, "%s", note)
@@ -125,11 +156,16 @@ class Daemon:
         self.scheduler = Scheduler(self.processor)
         self.sockets = self._open_sockets()
         self.kernel = self._choose_kernel(kernel_backends)
-        self.credentials = CredentialManager(self._warn)
+        self.credentials = CredentialManager(
+            self._warn, self._make_online if settings.revocation.fetch else None
+        )
+        self.credentials.cache_lists(settings.revocation.cache_crls)
+        self.credentials.look_up_certificates(settings.revocation.hash_and_url)
         self.resolver = Resolver(self.processor.queue, self.scheduler.schedule)
         self.backends = BackendManager(self._warn, self.resolver.known)
         self.eap = EapRegistry()
-        self.attributes = AttributeManager()
+        self.attributes = make_manager(settings.attributes, self._paths, self._warn)
+        self._stop.callback(self.attributes.close)
         paths = PathFinder(self.bus, self.kernel, self.resolver, self._local_port)
         self.sender = Sender(self.sockets, self.bus, settings.network.send_backlog)
         child_ids = itertools.count(1)
@@ -145,7 +181,14 @@ class Daemon:
             self.bus,
             features=self.kernel.features,
         )
-        self.controller = Controller(self.manager, self.bus, paths, self.processor.queue, routing)
+        self.controller = Controller(
+            self.manager,
+            self.bus,
+            paths,
+            self.processor.queue,
+            self.scheduler.schedule,
+            routing=routing,
+        )
         self.receiver = Receiver(
             self.sockets,
             self.sender,
@@ -158,7 +201,7 @@ class Daemon:
         self.host.load(self._facade())
         self._stop.callback(self.host.destroy)
         self._write_pid_file()
-        self._drop_privileges()
+        self._drop_privileges(account)
         self._start_threads()
         self._say(Level.CONTROL, "ready after %.0f ms", (time.time() - self._started) * 1000)
 
@@ -172,6 +215,7 @@ class Daemon:
             reason = f"lock file {self._paths.lock_file}: {error.strerror}"
             raise StartError(ExitCode.INITIALISATION_FAILED, reason) from None
         self._stop.callback(lock.release)
+        self._stop.callback(self._last.close)
 
     def _write_pid_file(self) -> None:
         """Say that control sockets are open: who connects now waits for the threads to start."""
@@ -234,6 +278,7 @@ class Daemon:
             },
             spi_range=(settings.spi_min, settings.spi_max),
             esp_socket=self.sockets,
+            later=self._later,
         )
         try:
             selection = registry.select(settings.backend, context)
@@ -241,7 +286,10 @@ class Daemon:
             raise StartError(ExitCode.NO_KERNEL_BACKEND, str(error)) from None
         self.bus.log(Group.KNL, Level.CONTROL, "%s", selection)
         kernel = KernelInterface(
-            selection.backend, self._make_net(context), self._say_of(Group.KNL)
+            selection.backend,
+            self._make_net(context),
+            self._say_of(Group.KNL),
+            install_routes=settings.install_routes,
         )
         try:
             for handle in self.sockets.handles:
@@ -295,6 +343,7 @@ class Daemon:
             wall_clock=time.time,
             local_port=self._local_port,
             new_spi=lambda: self.manager.new_spi(),  # noqa: PLW0108 - it is made below
+            reindex=lambda ike: self.manager.reindex(ike),  # noqa: PLW0108
             make_successor=lambda *args: self.manager.make_successor(*args),  # noqa: PLW0108
             borrow=lambda number: self.manager.borrow(number),  # noqa: PLW0108
             renew=lambda renewal: self.processor.queue(Renew(self.manager, paths, renewal)),
@@ -303,13 +352,26 @@ class Daemon:
             hold=traps.hold,
             remote_endpoint=paths.find_known,
             child_ids=child_ids,
+            crash_tokens=self._crash_tokens() if ike.crash_detection else None,
         )
         return IkeSaManager(
             env, spi_bits=ike.spi_bits, spi_value=ike.spi_value, limit=ike.ikesa_limit
         )
 
+    def _crash_tokens(self) -> CrashTokens | None:
+        try:
+            return CrashTokens(lasting_secret(self._paths.crash_secret, SECRET_LENGTH))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self._say(
+                Level.CONTROL,
+                "no quick crash detection: %s: %s; set paths.crash_secret, or ike.crash_detection "
+                "to false", self._paths.crash_secret, reason,
+            )  # fmt: skip
+            return None
+
     def _parameters(self) -> IkeParameters:
-        ike = self._settings.ike
+        ike, attributes = self._settings.ike, self._settings.attributes
         return IkeParameters(
             retransmit_timeout=ike.retransmit_timeout,
             retransmit_base=ike.retransmit_base,
@@ -317,11 +379,16 @@ class Daemon:
             retransmit_jitter=ike.retransmit_jitter,
             retransmit_limit=ike.retransmit_limit,
             half_open_timeout=ike.half_open_timeout,
+            patience=self._settings.revocation.patience,
             keep_alive=ike.keep_alive,
             fragment_size=ike.fragment_size,
             init_restarts=ike.init_restarts,
             make_before_break=ike.make_before_break,
             replay_window=self._settings.kernel.replay_window,
+            max_virtual_ips=attributes.max_virtual_ips,
+            virtual_ip_interface=attributes.interface,
+            accept_domains=attributes.accept_domains,
+            accept_trust_anchors=attributes.accept_trust_anchors,
         )
 
     def _receiver_limits(self) -> ReceiverLimits:
@@ -333,6 +400,23 @@ class Daemon:
             init_limit_half_open=ike.init_limit_half_open,
             init_limit_job_load=ike.init_limit_job_load,
         )
+
+    def _make_online(self) -> RevocationService:
+        from charon_core.credentials.online.assembly import Surroundings, assemble
+
+        settings = self._settings
+        surroundings = Surroundings(
+            self.processor.queue, settings.charon.threads, self._paths.crl_cache, self._warn
+        )
+        return assemble(settings.revocation, self.credentials, surroundings)
+
+    def _refresh_lists(self) -> None:
+        """Have revocation lists fetched before they expire; comes again by itself."""
+        online = self.credentials.online_in_use
+        if online is not None:
+            online.refresh_lists()
+        job = CallbackJob("refresh revocation lists", self._refresh_lists, Priority.LOW)
+        self.scheduler.schedule(job, _LIST_INTERVAL)
 
     def _facade(self) -> Facade:
         return Facade(
@@ -357,12 +441,47 @@ class Daemon:
             version=__version__,
         )
 
-    def _drop_privileges(self) -> None:
+    def _find_account(self) -> Account | None:
         process = self._settings.charon
         try:
-            drop_privileges(process.user, process.group)
+            return find_account(process.user, process.group)
         except PrivilegesError as error:
-            raise StartError(ExitCode.INITIALISATION_FAILED, str(error)) from None
+            raise self._privileges_refused(error) from None
+
+    def _drop_privileges(self, account: Account | None) -> None:
+        if account is None:
+            return
+        self.host.give_logs_to(account.uid, account.gid)
+        if account.user:
+            self._engage_janitor(account)
+        try:
+            drop_privileges(account, for_good=self._settings.charon.no_new_privileges)
+            if account.user:
+                check_imports(account.user)
+        except PrivilegesError as error:
+            raise self._privileges_refused(error) from None
+
+    def _engage_janitor(self, account: Account) -> None:
+        """Keep somebody who can remove what lies in folders of root."""
+        paths = self._paths
+        sockets = (paths.control_socket, paths.xml_socket)
+        # A socket that is not the user's is none that our plugins have made.
+        ours = [path for path in sockets if path.exists() and path.stat().st_uid == account.uid]
+        janitor = Janitor((paths.pid_file, *ours))
+        try:
+            janitor.engage()
+        except OSError as error:
+            self._say(
+                Level.CONTROL,
+                "pid file and control sockets will be left behind at the stop: %s", error.strerror,
+            )  # fmt: skip
+        self._last.callback(janitor.clean)
+
+    def _privileges_refused(self, error: PrivilegesError) -> StartError:
+        from charon_core.settings.reader import problem_at
+
+        problem = problem_at(self._paths.settings, ("charon", error.key), str(error))
+        return StartError(ExitCode.INITIALISATION_FAILED, str(problem))
 
     def _start_threads(self) -> None:
         """Start kernel, timers, receiver and workers; from here on the daemon acts."""
@@ -372,6 +491,8 @@ class Daemon:
             raise StartError(ExitCode.NO_KERNEL_BACKEND, str(error)) from None
         self._stop.callback(self.kernel.stop)
         self.scheduler.start()
+        if self._settings.revocation.refresh:
+            self._refresh_lists()
         self.receiver.start(self.processor)
         watchdog = Watchdog(self.processor, self._report_busy, self._settings.watchdog.busy)
         if self._settings.watchdog.interval:
@@ -418,6 +539,10 @@ class Daemon:
             timer.cancel()
 
         return cancel
+
+    def _later(self, name: str, function: Callable[[], None]) -> None:
+        # Not at once: who waits for the control socket comes first.
+        self.scheduler.schedule(CallbackJob(name, function, Priority.LOW), _QUIET)
 
     def _job_failed(self, job: Job, error: BaseException) -> None:
         trace = Multiline("".join(traceback.format_exception(error)).rstrip())
@@ -474,7 +599,6 @@ def run(settings: Settings, paths: Paths, overrides: Overrides) -> int:
     try:
         daemon.start()
     except StartError as error:
-        daemon.bus.log(Group.DMN, Level.AUDIT, "not started: %s", error)
         sys.stderr.write(f"charon: not started: {error}\n")
         return error.code
     signal_name = wait_for_signals(daemon.reload)

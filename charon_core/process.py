@@ -1,16 +1,12 @@
-"""The daemon as a process: lock, pid file, signals, privileges."""
+"""The daemon as a process: lock, pid file, signals."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
-import grp
 import os
-import pwd
 import signal
 import stat
-import struct
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -20,20 +16,9 @@ if TYPE_CHECKING:
 _STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _HANDLED: Final = _STOP | {signal.SIGHUP}
 
-_PR_SET_KEEPCAPS: Final = 8
-_CAPABILITY_VERSION_3: Final = 0x20080522
-_CAP_NET_BIND_SERVICE: Final = 10
-_CAP_NET_ADMIN: Final = 12
-_CAP_NET_RAW: Final = 13
-_KEPT: Final = 1 << _CAP_NET_BIND_SERVICE | 1 << _CAP_NET_ADMIN | 1 << _CAP_NET_RAW
-
 
 class AlreadyRunning(Exception):  # noqa: N818 - it is a state of this host
     """Another daemon has the lock."""
-
-
-class PrivilegesError(Exception):
-    """The daemon cannot become the user that the settings name."""
 
 
 class InstanceLock:
@@ -143,50 +128,3 @@ def wait_for_signals(reload: Callable[[], None]) -> str:
 def request_stop() -> None:
     """Have `wait_for_signals` return, as if the operator had asked for it."""
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def drop_privileges(user: str, group: str) -> None:
-    """Become another user, with the three capabilities that the daemon needs.
-
-    Called before threads are started: capabilities belong to a thread, and are inherited.
-
-    Args:
-        user: Whom to become; empty to stay.
-        group: The group to take on; empty for the user's own.
-
-    Raises:
-        PrivilegesError: There is no such user, or we may not become it.
-    """
-    if not user and not group:
-        return
-    try:
-        account = pwd.getpwnam(user) if user else None
-        gid = grp.getgrnam(group).gr_gid if group else account.pw_gid if account else os.getgid()
-    except KeyError as error:
-        raise PrivilegesError(f"charon.user or charon.group: {error.args[0]}") from None
-    libc = ctypes.CDLL(None, use_errno=True)
-    try:
-        _check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "keep capabilities")
-        os.setgroups([gid])
-        os.setresgid(gid, gid, gid)
-        if account is not None:
-            os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
-            _set_capabilities(libc, _KEPT)
-    except OSError as error:
-        raise PrivilegesError(
-            f"cannot become user '{user}', group '{group}': {error.strerror}; start the daemon as "
-            "root, or leave charon.user and charon.group empty"
-        ) from None
-
-
-def _set_capabilities(libc: ctypes.CDLL, mask: int) -> None:
-    """Make `mask` all that this thread may do, and all that it can ever regain."""
-    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    data = struct.pack("=6I", mask, mask, mask, 0, 0, 0)
-    _check(libc.capset(header, data), "set capabilities")
-
-
-def _check(result: int, what: str) -> None:
-    if result:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")

@@ -6,9 +6,10 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.panel import Panel
@@ -18,8 +19,13 @@ from demo.gateway import Gateway
 from demo.sequence import draw, steps_of
 from demo.world import Host, Missing, check_tun, connect, enter_own_world
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _SECONDS: Final = 3.0
 _WIDEST: Final = 110
+_UNSEEN: Final = 100
+"""Columns where the output is no terminal."""
 _STAMP: Final = 12
 """Columns in front of the chart."""
 _SHOWN_LOG_LINES: Final = 20
@@ -42,7 +48,8 @@ conn net-net
     auto=add
 """
 
-console = Console(highlight=False)
+# What goes into a file or a pipe has the width of nothing, so it gets one that is good to read.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNSEEN)
 
 
 def main() -> int:
@@ -103,6 +110,10 @@ def _run(moon: Gateway, sun: Gateway) -> int:
     steps = [*steps_of("moon", moon.records()), *steps_of("sun", sun.records())]
     lines = draw("moon", "sun", steps, width=min(console.width, _WIDEST) - _STAMP)
     console.print("\n".join(lines), markup=False, no_wrap=True)
+    console.print(
+        "  (There is no NAT: for ESP in UDP, which is faster here, each pretends to have one.)",
+        markup=False, style="dim",
+    )  # fmt: skip
     result = output.strip().splitlines()[-1:] or ["(no answer)"]
     console.print(f"  {result[0]}", markup=False, style="bold")
     if "established successfully" not in output:
@@ -111,7 +122,9 @@ def _run(moon: Gateway, sun: Gateway) -> int:
     _title("Status", "charon-stroke statusall, at each end")
     for gateway in (moon, sun):
         _, status = gateway.stroke("statusall")
-        console.print(Panel(status.strip(), title=gateway.name), markup=False)
+        console.print(f"  {gateway.name}:", markup=False, style="bold")
+        for line in _status_lines(status, console.width - 4):
+            console.print(f"    {line}", markup=False, no_wrap=True)
 
     _title("Ping", "from 10.1.0.1 to 10.2.0.1, through the tunnel")
     code, output = moon.host.python("demo.ping", "10.1.0.1", "10.2.0.1", "4")
@@ -157,6 +170,15 @@ def _counters(moon: Gateway, sun: Gateway) -> None:
             counts[direction] = f"{int(octets):,} bytes, {int(packets or 0):,} packets"
         table.add_row(gateway.name, counts.get("i", "-"), counts.get("o", "-"))
     console.print(table)
+
+
+def _status_lines(status: str, width: int) -> Iterator[str]:
+    """Yield the lines of a status that fit: what is too long goes on behind its label."""
+    for line in status.strip().splitlines():
+        indent = " " * (line.find(": ") + 4 if "[" in line or "{" in line else 4)
+        yield from textwrap.wrap(
+            line, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+        ) or [""]
 
 
 def _failed(moon: Gateway, sun: Gateway) -> int:

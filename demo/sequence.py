@@ -60,9 +60,10 @@ def draw(left: str, right: str, steps: Iterable[Step], width: int = 68) -> list[
     for step in ordered:
         stamp = f"{(step.time - start) * 1000:8.1f}  "
         if not step.datagrams:
-            note = step.text if len(step.text) <= width - 4 else step.text[: width - 7] + "..."
-            place = f"  {note}" if step.side == left else f"{note:>{width - 2}}"
-            lines.append(f"{stamp}|{place:<{width - 2}}|")
+            for number, note in enumerate(_wrapped(step.text, width - 4)):
+                front = f"{'':10}" if number else stamp
+                place = f"  {note}" if step.side == left else f"{note:>{width - 3}}"
+                lines.append(f"{front}|{place:<{width - 2}}|")
             continue
         size = "+".join(map(str, step.datagrams))
         head, _, body = step.text.partition(" [")
@@ -70,7 +71,17 @@ def draw(left: str, right: str, steps: Iterable[Step], width: int = 68) -> list[
         arrow = f"{label:-^{width - 3}}"
         lines.append(f"{stamp}|{arrow}>|" if step.side == left else f"{stamp}|<{arrow}|")
         if body:
-            inside = f"[{body}"
-            inside = inside if len(inside) <= width - 4 else inside[: width - 7] + "..."
-            lines.append(f"{'':10}|{inside:^{width - 2}}|")
+            lines += [f"{'':10}|{part:^{width - 2}}|" for part in _wrapped(f"[{body}", width - 4)]
+    return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return a text as lines, broken at blanks and behind slashes; nothing is left out."""
+    lines = [""]
+    for word in re.findall(r"\s*[^\s/]+/*", text):
+        part = word
+        if len(lines[-1]) + len(part) > width and lines[-1]:
+            lines.append("")
+            part = part.lstrip()
+        lines[-1] += part
     return lines

@@ -30,6 +30,8 @@ __all__ = [
     "MessageEvent",
     "SaRef",
     "TrafficPair",
+    "VirtualIpAssigned",
+    "VirtualIpReleased",
 ]
 
 
@@ -155,6 +157,44 @@ class ChildRekeyed(Event):
     sa: SaRef
     old: ChildRef
     new: ChildRef
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualIpAssigned(Event):
+    """One side of an IKE_SA has got a virtual address from the other, not by rekeying.
+
+    Attributes:
+        sa: The IKE_SA.
+        address: The address.
+        is_local: True if this host has it, False if the peer has it from us.
+        pool: The pool that it is of; empty if it is ours.
+        identity: Whom the pool has leased it to; empty if it is ours.
+    """
+
+    sa: SaRef
+    address: str
+    is_local: bool
+    pool: str = ""
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualIpReleased(Event):
+    """A virtual address is not in use any more: the IKE_SA ends, and none takes its place.
+
+    Attributes:
+        sa: The IKE_SA.
+        address: The address.
+        is_local: True if this host had it, False if the peer had it from us.
+        pool: The pool that it is of; empty if it was ours.
+        identity: Whom the pool had leased it to; empty if it was ours.
+    """
+
+    sa: SaRef
+    address: str
+    is_local: bool
+    pool: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ import stat
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from charon_core.bus.log_format import LeveledLogger, LogLevels, prefix_of, text_lines
-from charon_core.bus.text import escape
+from charon_core.bus.file_format import json_formatter, loss_notice, text_formatter
+from charon_core.bus.log_format import LeveledLogger, LogLevels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +41,6 @@ MAX_WAITING = 1024
 
 MODE = 0o640
 """Permissions of a new log file, before the umask."""
-
-_FRACTION = "\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +78,7 @@ class FileLogger(LeveledLogger):
         config: FileLogConfig,
         report: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        heir_of: FileLogger | None = None,
     ) -> None:
         """Open the target; a target that cannot be opened is tried again later.
 
@@ -87,12 +87,18 @@ class FileLogger(LeveledLogger):
             report: Told in a line why the target cannot be written, and when it can be again. Is
                 called from within `log` and may log.
             clock: Monotonic seconds.
+            heir_of: A logger whose open file is taken if it has the same target, and that cannot
+                be opened any more: the daemon has become a user who may not.
         """
         super().__init__(f"file {config.target}", config.levels)
         self.config = config
         self._report = report
         self._clock = clock
-        self._format = _json_formatter() if config.json else _text_formatter(config)
+        self._format = (
+            json_formatter()
+            if config.json
+            else text_formatter(config.time_format, sa_name=config.sa_name)
+        )
         # Lines of the usual case. Whoever has the lock writes them all, so that no thread waits for
         # another one's write; only `_write_waiting` takes them out.
         self._waiting: deque[bytes] = deque()
@@ -108,7 +114,8 @@ class FileLogger(LeveledLogger):
         self._retry_at: float | None = None
         # Whether a record can simply be written: the usual case, which has to be cheap.
         self._is_plain = False
-        self._guarded(lambda: self._attempt(lambda: self._open(truncate=not config.append)))
+        spare = -1 if heir_of is None or heir_of.config.target != config.target else heir_of.spare()
+        self._guarded(lambda: self._begin(spare, truncate=not config.append))
 
     @property
     def lost(self) -> int:
@@ -136,10 +143,32 @@ class FileLogger(LeveledLogger):
 
         def swap() -> str | None:
             notice = self._flush_buffer()
+            spare = self._duplicate()
             self._close()
-            return self._attempt(lambda: self._open(truncate=False)) or notice
+            return self._begin(spare, truncate=False) or notice
 
         self._guarded(swap)
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Let another user own the file, so that he can open it again after a log rotation."""
+
+        def give() -> None:
+            if self._fd >= 0 and self._poller is None and self.config.target not in STANDARD:
+                # What cannot be given away is written as long as it stays open.
+                with suppress(OSError):
+                    os.fchown(self._fd, uid, gid)
+
+        self._guarded(give)
+
+    def spare(self) -> int:
+        """Return another descriptor of the open file, for an heir; -1 if there is none."""
+        found = [-1]
+
+        def duplicate() -> None:
+            found[0] = self._duplicate()
+
+        self._guarded(duplicate)
+        return found[0]
 
     def close(self) -> None:
         """Write what is buffered and close the file; what is logged afterwards opens it again."""
@@ -200,11 +229,40 @@ class FileLogger(LeveledLogger):
                 if written == len(data):
                     return None
                 self._torn = True
-                lines = [data[written:]]
+                return self._attempt(lambda: self._write_rest(data[written:]))
         notice = None
         for line in lines:
             notice = self._add(line) or notice
         return notice
+
+    def _duplicate(self) -> int:
+        if self._fd < 0 or self._poller is not None or self.config.target in STANDARD:
+            return -1
+        try:
+            return os.dup(self._fd)
+        except OSError:
+            return -1
+
+    def _begin(self, spare: int, *, truncate: bool) -> str | None:
+        """Open the target, or go on with a file that is open already where that is not allowed."""
+        if spare < 0:
+            return self._attempt(lambda: self._open(truncate=truncate))
+        try:
+            self._open(truncate=truncate)
+        except PermissionError as error:
+            self._fd = spare
+            self._retry_at = None
+            return (
+                f"log target {self.config.target} cannot be opened anew: {error.strerror}; lines "
+                "go on into the file that was open, which may have been renamed. Let log rotation "
+                "make the new file for the daemon's user, or name a folder where that user may"
+            )
+        except OSError:
+            os.close(spare)
+            return self._attempt(lambda: self._open(truncate=truncate))
+        os.close(spare)
+        self._retry_at = None
+        return None
 
     def _add(self, data: bytes) -> str | None:
         now = self._clock()
@@ -253,7 +311,7 @@ class FileLogger(LeveledLogger):
             self._open(truncate=False)
         data = b"".join(self._buffer)
         if self._lost:
-            data = f"[{self._lost} log records lost before this line]\n".encode() + data
+            data = loss_notice(self._lost, as_json=self.config.json) + data
         if self._torn:
             data = b"\n" + data
         self._write(data)
@@ -275,6 +333,13 @@ class FileLogger(LeveledLogger):
             view = view[written:]
             self._torn = bool(view)
 
+    def _write_rest(self, rest: bytes) -> None:
+        try:
+            self._write(rest)
+        except OSError:
+            self._lost += max(1, rest.count(b"\n"))
+            raise
+
     def _open(self, *, truncate: bool) -> None:
         standard = STANDARD.get(self.config.target)
         if standard is not None:
@@ -290,12 +355,30 @@ class FileLogger(LeveledLogger):
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
             self._poller = select.poll()
             self._poller.register(self._fd, select.POLLOUT)
+        elif not _ends_a_line(self._fd):
+            # Left so by a daemon that died, or by us when the disk was full.
+            self._torn = True
 
     def _close(self) -> None:
         self._is_plain = False
         fd, self._fd = self._fd, -1
         if fd >= 0 and self.config.target not in STANDARD:
             os.close(fd)
+
+
+def _ends_a_line(fd: int) -> bool:
+    """Whether what a file holds ends in a newline; true if that cannot be told."""
+    try:
+        size = os.fstat(fd).st_size
+        reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        return not size or os.pread(reader, 1, size - 1) == b"\n"
+    except OSError:
+        return True
+    finally:
+        os.close(reader)
 
 
 def _is_trusted_link(path: str) -> bool:
@@ -309,70 +392,3 @@ def _is_trusted_link(path: str) -> bool:
     except OSError:
         return False
     return stat.S_ISLNK(status.st_mode) and status.st_uid in (0, os.geteuid())
-
-
-def _text_formatter(config: FileLogConfig) -> Callable[[LogRecord], bytes]:
-    sa_name = config.sa_name
-    stamp = _time_formatter(config.time_format) if config.time_format else None
-
-    def format_text(record: LogRecord) -> bytes:
-        begin = stamp(record.time) + " " if stamp is not None else ""
-        if record.text.isprintable():
-            return f"{begin}{prefix_of(record, sa_name=sa_name)}{record.text}\n".encode()
-        lines = [begin + line for line in text_lines(record, sa_name=sa_name)]
-        return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
-
-    return format_text
-
-
-def _time_formatter(time_format: str) -> Callable[[float], str]:
-    """Return a function that formats seconds since the epoch as local time."""
-    # Lines of the same second share the work; the pair is replaced as a whole, so that threads
-    # need no lock.
-    cached: tuple[int, str] = (-1, "")
-    template = "%%".join(part.replace("%f", _FRACTION) for part in time_format.split("%%"))
-
-    def format_time(when: float) -> str:
-        nonlocal cached
-        second = int(when)
-        known, text = cached
-        if known != second:
-            text = time.strftime(template, time.localtime(second))
-            cached = (second, text)
-        if _FRACTION in text:
-            return text.replace(_FRACTION, f"{int((when - second) * 1_000_000):06d}")
-        return text
-
-    return format_time
-
-
-def _json_formatter() -> Callable[[LogRecord], bytes]:
-    # The json package takes milliseconds to import, and most daemons log text.
-    from json import dumps
-
-    def format_json(record: LogRecord) -> bytes:
-        value: dict[str, object] = {
-            "time": round(record.time, 6),
-            "thread": record.thread,
-            "group": record.group.name,
-            "level": int(record.level),
-        }
-        if record.sa is not None:
-            value["ike_sa"] = record.sa.name
-            value["ike_sa_id"] = record.sa.unique_id
-        value["message"] = record.text
-        return dumps(value).encode() + b"\n"
-
-    return format_json
-
-
-def known_time_format(time_format: str) -> str:
-    """Return ``time_format`` if it gives one printable line.
-
-    Raises:
-        ValueError: It does not.
-    """
-    text = _time_formatter(time_format)(0.0)
-    if text != escape(text):
-        raise ValueError(f"the time format {time_format!r} gives unprintable text {text!r}")
-    return time_format

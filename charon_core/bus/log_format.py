@@ -67,6 +67,9 @@ class LeveledLogger:
         """Change one level, or all with None; `Bus.reconfigure` makes it take effect."""
         self._levels = self._levels.changed(group, level)
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """Prepare for the process becoming another user; nothing to do where there is no file."""
+
 
 def prefix_of(record: LogRecord, *, sa_name: bool) -> str:
     """Return what each line of a record begins with: ``05[IKE] <home|3> ``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from charon_core.config.proposal import ADDITIONAL_KE, ENCR, ESN, INTEG, Transform
+from charon_core.config.proposal import ADDITIONAL_KE, ENCR, ESN, INTEG, KE, Transform
 from charon_core.encoding.registry import EsnId, ProtocolId, TransformType
 
 
@@ -18,13 +18,10 @@ def is_supported(protocol: int, transform: Transform) -> bool:
         return transform.id in {EsnId.NO_ESN, EsnId.ESN}
     if transform.is_none:
         return True
-    if transform.type in ADDITIONAL_KE:
-        # Whoever selects one promises to do it, and no exchange here can (RFC 9370 section 2.2).
-        return False
     algorithm = transform.id, transform.key_length
     if protocol != ProtocolId.IKE and transform.type in {ENCR, INTEG}:
         return algorithm in _derivable(transform.type)
-    return algorithm in _available(transform.type)
+    return algorithm in _available(KE if transform.type in ADDITIONAL_KE else transform.type)
 
 
 @cache

@@ -92,7 +92,8 @@ class HostPattern:
     @classmethod
     def _name(cls, text: str) -> HostPattern:
         allowed = text.replace("-", "").replace("_", "").replace(".", "").removeprefix("%")
-        if not allowed.isalnum() or ":" in text:
+        # The last label of a host name is never a number (RFC 1123 section 2.1).
+        if not allowed.isalnum() or ":" in text or text.rpartition(".")[2].isdigit():
             message = (
                 f"'{text}' is not an address: expected an IP address, a host name, %any, "
                 "a network (10.1.0.0/16) or a range (10.1.0.1-10.1.0.9)"

@@ -147,6 +147,12 @@ class Proposal:
         """Return this proposal less the transforms of some types."""
         return Proposal(self.protocol, tuple(t for t in self.transforms if t[0] not in types))
 
+    def never_if_additional(self) -> Proposal:
+        """Return the proposal, or what agrees with nothing if it asks for additional exchanges."""
+        if not additional_methods(self):
+            return self
+        return Proposal(0, self.transforms)
+
     def without_key_exchanges(self) -> Proposal:
         """Return the proposal as it is in IKE_AUTH, where no key exchange can take place."""
         return self.without(_KEY_EXCHANGES)
@@ -208,6 +214,15 @@ def _offer(protocol: int, transforms: tuple[TransformSubstructure, ...]) -> Prop
 
 _common_offer: Final = lru_cache(maxsize=256)(_offer)
 """One object for all equal offers, so that what is known about it is worked out once."""
+
+
+def additional_methods(proposal: Proposal) -> tuple[int, ...]:
+    """Return the preferred additional key exchanges in their order (RFC 9370 section 2.2.1).
+
+    Of a proposal that was agreed on these are the methods that have to be done.
+    """
+    first = (proposal.first(type_) for type_ in ADDITIONAL_KE)
+    return tuple([found.id for found in first if found is not None and not found.is_none])
 
 
 class Selection(NamedTuple):

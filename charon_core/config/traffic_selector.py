@@ -99,7 +99,7 @@ class TrafficSelector:
         protocol: int = ANY_PROTOCOL,
         ports: tuple[int, int] = (0, MAX_PORT),
     ) -> TrafficSelector:
-        """Make the selector of a network; host bits are cleared, a prefix too long is cut.
+        """Make the selector of a network; host bits are cleared.
 
         Args:
             address: IPv4 or IPv6 address.
@@ -108,13 +108,15 @@ class TrafficSelector:
             ports: First and last port.
 
         Raises:
-            ValueError: not an address, or a negative prefix.
+            ValueError: not an address, or a prefix that is negative or longer than it.
         """
         family, packed = _pack(address)
         size = 8 * len(packed)
-        bits = size if prefix is None else min(prefix, size)
-        if bits < 0:
-            message = f"negative prefix length {bits} for '{address}'"
+        bits = size if prefix is None else prefix
+        if not 0 <= bits <= size:
+            message = (
+                f"'{address}/{bits}' is no network: a prefix of this address has 0 to {size} bits"
+            )
             raise ValueError(message)
         hosts = (1 << (size - bits)) - 1
         low = int.from_bytes(packed, "big") & ~hosts

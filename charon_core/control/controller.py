@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import queue
 import time
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from charon_core.bus.listener import Group, Level
+from charon_core.control.following import Follower, Following
 from charon_core.control.jobs import Initiation, Rekeying, Termination
+from charon_core.control.result import Result
 from charon_core.control.stream import LogStream
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from charon_core.control.paths import PathFinder
     from charon_core.control.routing import Routing, Unrouted
     from charon_core.processing.job import Job
+    from charon_core.processing.scheduler import Timer
     from charon_core.sa.manager import IkeSaManager
     from charon_core.sa.shunts import Shunt
     from charon_core.sa.snapshot import IkeSaSnapshot
@@ -31,22 +33,16 @@ _POLL: Final = 0.25
 """Seconds between two looks at whether the caller has waited for long enough."""
 
 
-class Result(Enum):
-    """How a command ended."""
-
-    SUCCESS = "success"
-    FAILED = "failed"
-    TIMEOUT = "timeout"
-    """It goes on, but the caller does not wait any more."""
-    NOT_FOUND = "not found"
-
-
 class Controller:
     """Commands to the daemon.
 
     A command runs as a job. With `on_log` the caller waits for its end, and is handed every log
     line of the IKE_SA in question up to `level` meanwhile; returning False from `on_log` ends
     the waiting (TIMEOUT), not the command. Without `on_log` the call returns at once (SUCCESS).
+
+    Who has many to wait for gives `on_result`, too: then the call returns at once, SUCCESS if the
+    command has begun (else `on_result` is never called), and no thread waits. Both are called on
+    threads of the daemon, and must not block.
     """
 
     def __init__(
@@ -55,6 +51,8 @@ class Controller:
         bus: Bus,
         paths: PathFinder,
         submit: Callable[[Job], bool],
+        schedule: Callable[[Job, float], Timer],
+        *,
         routing: Routing | None = None,
     ) -> None:
         """Connect to the IKE_SAs.
@@ -64,12 +62,14 @@ class Controller:
             bus: Where log lines come from.
             paths: Finds the addresses between which a connection is to be initiated.
             submit: Queues a job; False if the daemon stops or its queue is full.
+            schedule: Has a job run after so many seconds.
             routing: Installs shunts and traps; None where there are none.
         """
         self._manager = manager
         self._bus = bus
         self._paths = paths
         self._submit = submit
+        self._schedule = schedule
         self._routing = routing
 
     def initiate(
@@ -79,6 +79,7 @@ class Controller:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         """Bring a CHILD_SA up, and its IKE_SA if there is none yet.
@@ -88,6 +89,7 @@ class Controller:
             child: Which of its CHILD_SAs; None for the first.
             timeout: Seconds to wait at the most; None for as long as it takes.
             on_log: Takes log lines while the caller waits; None not to wait.
+            on_result: Takes the result, so that nobody has to wait; only with `on_log`.
             level: The highest level of these lines.
         """
         chosen = child or next(iter(peer.children), None)
@@ -97,7 +99,7 @@ class Controller:
             )
             return Result.NOT_FOUND
         job = Initiation(self._manager, self._paths, peer, chosen)
-        return self._run(job, timeout, on_log, level)
+        return self._run(job, timeout, on_log, on_result, level)
 
     def terminate_ike(
         self,
@@ -105,10 +107,13 @@ class Controller:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         """Delete an IKE_SA with its CHILD_SAs; arguments as of `initiate`."""
-        return self._run(Termination(self._manager, ike=unique_id), timeout, on_log, level)
+        return self._run(
+            Termination(self._manager, ike=unique_id), timeout, on_log, on_result, level
+        )
 
     def terminate_child(
         self,
@@ -116,10 +121,13 @@ class Controller:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         """Delete a CHILD_SA; arguments as of `initiate`."""
-        return self._run(Termination(self._manager, child=unique_id), timeout, on_log, level)
+        return self._run(
+            Termination(self._manager, child=unique_id), timeout, on_log, on_result, level
+        )
 
     def rekey_ike(
         self,
@@ -127,10 +135,11 @@ class Controller:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         """Replace an IKE_SA by a new one; arguments as of `initiate`."""
-        return self._run(Rekeying(self._manager, ike=unique_id), timeout, on_log, level)
+        return self._run(Rekeying(self._manager, ike=unique_id), timeout, on_log, on_result, level)
 
     def rekey_child(
         self,
@@ -138,10 +147,13 @@ class Controller:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         """Replace a CHILD_SA by a new one; arguments as of `initiate`."""
-        return self._run(Rekeying(self._manager, child=unique_id), timeout, on_log, level)
+        return self._run(
+            Rekeying(self._manager, child=unique_id), timeout, on_log, on_result, level
+        )
 
     def route(self, peer: PeerConfig, child: ChildConfig) -> Result:
         """Install the trap of a CHILD_SA, or a shunt; on this thread, which may take a while."""
@@ -173,10 +185,20 @@ class Controller:
         operation: Operation,
         timeout: float | None,
         on_log: Callable[[LogRecord], bool] | None,
+        on_result: Callable[[Result], None] | None,
         level: Level,
     ) -> Result:
         if on_log is None:
             return Result.SUCCESS if self._submit(operation) else Result.FAILED
+        if on_result is not None:
+            following = Following(
+                self._bus, operation, Follower(on_log, on_result, level), self._submit
+            )
+            if not following.begin():
+                return Result.FAILED
+            if timeout is not None:
+                following.limit(self._schedule, timeout)
+            return Result.SUCCESS
         stream = LogStream(level, operation)
         self._bus.add_logger(stream)
         try:
@@ -207,6 +229,4 @@ class Controller:
                 continue
             if record is not None and not on_log(record):
                 return Result.TIMEOUT
-        if operation.found is False:
-            return Result.NOT_FOUND
-        return Result.SUCCESS if operation.succeeded else Result.FAILED
+        return Result.of(operation)

@@ -166,6 +166,7 @@ class Renew(Job):
             if ike is None:
                 return
             ike.begin(renewal.peer, replaces=renewal.replaces)
+            ike.virtual.preferred = renewal.addresses
             for child in renewal.children:
                 ike.queue_child(child)
             ike.tasks.initiate()

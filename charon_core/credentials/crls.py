@@ -51,6 +51,7 @@ class Crl:
 
     __slots__ = (
         "_crl",
+        "_signed_by",
         "authority_key_id",
         "base_number",
         "der",
@@ -86,6 +87,7 @@ class Crl:
         self.der = data
         self.next_update = None if next_update is None else _seconds(next_update)
         self._crl = crl
+        self._signed_by = b""
         oids = ExtensionOID
         number = _value(extensions, oids.CRL_NUMBER)
         self.number: int | None = None if number is None else number.crl_number
@@ -134,14 +136,25 @@ class Crl:
             if digest is not None and digest.name in {"md5", "sha1"}:
                 return False
             key.require_strong()
+            if self._signed_by == key.spki:
+                return True
             issuer_key: Any = key.key
-            return self._crl.is_signature_valid(issuer_key)
+            if not self._crl.is_signature_valid(issuer_key):
+                return False
+            # A list serves many certificates; hashing megabytes for each takes its time.
+            self._signed_by = key.spki
+            return True
         except (ValueError, TypeError, UnsupportedAlgorithm, CryptoError):
             return False
 
     def find(self, serial: bytes) -> RevokedEntry | None:
         """Return the entry of a serial number (octets of the certificate), or None."""
         number = int.from_bytes(serial, "big", signed=True)
+        # The library goes through all entries, which takes long in large lists; an entry has its
+        # number in this one encoding.
+        octets = (number if number >= 0 else ~number).bit_length() // 8 + 1
+        if der.encode(der.INTEGER, number.to_bytes(octets, "big", signed=True)) not in self.der:
+            return None
         entry = self._crl.get_revoked_certificate_by_serial_number(number)
         return None if entry is None else _entry(entry)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
     from charon_core.credentials.certificates import Certificate
     from charon_core.credentials.crls import Crl
     from charon_core.credentials.keys import PrivateKey, PublicKey
+    from charon_core.credentials.online.request import SchemeFetcher
+    from charon_core.credentials.online.service import RevocationService
     from charon_core.credentials.peer_trust import PeerTrust
     from charon_core.credentials.sets import (
+        AuthorityUris,
+        ConfiguredUris,
         CredentialSet,
         NearestSecrets,
         SecretKind,
@@ -28,9 +33,24 @@ _Item = TypeVar("_Item")
 class CredentialManager:
     """Asks all credential sets; one that fails is reported and skipped."""
 
-    def __init__(self, report: Callable[[str], object] = lambda _text: None) -> None:
-        """Start without sets; `report` is given one line of text for each failure of a set."""
+    def __init__(
+        self,
+        report: Callable[[str], object] = lambda _text: None,
+        make_online: Callable[[], RevocationService] | None = None,
+    ) -> None:
+        """Start without sets.
+
+        Args:
+            report: Is given one line of text for each failure of a set.
+            make_online: Makes what asks servers about revocation, when it is first needed; without
+                it nobody is asked.
+        """
         self._report = report
+        self._make_online = make_online
+        self._online: RevocationService | None = None
+        self._caches_lists = self._looks_up = False
+        self.fetchers: dict[str, SchemeFetcher] = {}
+        """Who fetches by which scheme, beside the built-in ones."""
         self._lock = Lock()  # guards the replacement of the tuple, which readers use as it is
         self._sets: tuple[CredentialSet, ...] = ()
         self._trust: PeerTrust | None = None
@@ -50,6 +70,75 @@ class CredentialManager:
         """Do not ask this set any more; unknown ones are ignored."""
         with self._lock:
             self._sets = tuple(known for known in self._sets if known is not credential_set)
+
+    # --- what servers are asked ---
+
+    @property
+    def online(self) -> RevocationService | None:
+        """What asks servers about revocation; None if the settings do not want it."""
+        if self._online is None and self._make_online is not None:
+            with self._lock:
+                self._online = self._online or self._make_online()
+        return self._online
+
+    @property
+    def online_in_use(self) -> RevocationService | None:
+        """The same, but None as long as nobody has needed it."""
+        return self._online
+
+    @property
+    def caches_lists(self) -> bool:
+        """Whether revocation lists that were fetched are kept on the disk, too."""
+        return self._caches_lists
+
+    def cache_lists(self, on: bool) -> None:
+        """Keep revocation lists that are fetched from now on on the disk, or not."""
+        self._caches_lists = on
+
+    @property
+    def looks_up_certificates(self) -> bool:
+        """Whether certificates are fetched that peers send as a hash and a URL."""
+        return self._looks_up and self._make_online is not None
+
+    def look_up_certificates(self, on: bool) -> None:
+        """Follow the URLs of peers from now on, or not."""
+        self._looks_up = on
+
+    def published_at(self, certificate: Certificate) -> str:
+        """Return the URI at which a certificate of ours is published, empty if it is not."""
+        for source in (self.trust_anchors, self.certificates):
+            for issuer in source(certificate.issuer):
+                for uris in self.authority_uris(issuer):
+                    if uris.cert_base:
+                        return uris.cert_base + sha1(certificate.der).hexdigest()
+        return ""
+
+    def add_fetcher(self, scheme: str, fetcher: SchemeFetcher) -> None:
+        """Have URIs of a scheme (lower case, such as ``ldap``) fetched; see `SchemeFetcher`.
+
+        Raises:
+            ValueError: Somebody does that already.
+        """
+        with self._lock:
+            if scheme in self.fetchers:
+                message = f"there is a fetcher for '{scheme}:' already"
+                raise ValueError(message)
+            self.fetchers[scheme] = fetcher
+
+    def remove_fetcher(self, scheme: str) -> None:
+        """Do not fetch URIs of a scheme any more; unknown ones are ignored."""
+        with self._lock:
+            self.fetchers.pop(scheme, None)
+
+    def authority_uris(self, issuer: Certificate) -> Iterator[AuthorityUris]:
+        """Yield the URIs that are configured for a CA."""
+
+        def ask(source: CredentialSet) -> Iterable[AuthorityUris]:
+            if hasattr(source, "authority_uris"):
+                return cast("ConfiguredUris", source).authority_uris(issuer)
+            return ()
+
+        return self._ask(ask)
 
     # --- shared secrets: nothing in this part may need the library of certificates ---
 
@@ -160,6 +249,7 @@ class CredentialManager:
         presented: Sequence[Certificate],
         auth: AuthConfig,
         now: float,
+        may_ask: Callable[[PublicKey], bool] = lambda _key: False,
     ) -> Verdict:
         """Find the keys that are trusted to be a peer's.
 
@@ -168,8 +258,13 @@ class CredentialManager:
             presented: The certificates that it sent, its own first.
             auth: What the connection demands of the peer.
             now: Seconds since 1970.
+            may_ask: Whether servers may be asked about the owner of a key whose chain is trusted:
+                the peer has proved that the key is its own, and it can wait.
+
+        Raises:
+            NotYet: They have to be asked first.
         """
-        return self._trusting().trusted_keys(identity, presented, auth, now)
+        return self._trusting().trusted_keys(identity, presented, auth, now, may_ask)
 
     def flush(self) -> None:
         """Forget which signatures were verified."""

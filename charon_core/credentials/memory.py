@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from charon_core.credentials.certificates import Certificate
     from charon_core.credentials.crls import Crl
     from charon_core.credentials.keys import PrivateKey, PublicKey
-    from charon_core.credentials.sets import SecretKind, SharedSecret
+    from charon_core.credentials.sets import AuthorityUris, SecretKind, SharedSecret
 
 
 class _SecretIndex:
@@ -94,6 +94,7 @@ class MemorySet:
         self._anchors: dict[bytes, Certificate] = {}
         self._crls: dict[Hashable, dict[bytes, Crl]] = {}
         self._public_keys: list[tuple[Identification, PublicKey]] = []
+        self._uris: dict[bytes, dict[str, AuthorityUris]] = {}
 
     @property
     def name(self) -> str:
@@ -167,6 +168,23 @@ class MemorySet:
             if (identity, key) not in self._public_keys:
                 self._public_keys.append((identity, key))
 
+    def set_authority_uris(self, name: str, issuer: Certificate, uris: AuthorityUris) -> None:
+        """Say where information about a CA's certificates is; replaces what this `name` said."""
+        with self._lock:
+            self._uris.setdefault(issuer.public_key.spki, {})[name] = uris
+
+    def drop_authority_uris(self, name: str) -> None:
+        """Forget what was said under this name, of whatever CA."""
+        with self._lock:
+            for place in self._uris.values():
+                place.pop(name, None)
+            self._uris = {key: place for key, place in self._uris.items() if place}
+
+    def authority_uris(self, issuer: Certificate) -> list[AuthorityUris]:
+        """Return what was said of a CA."""
+        with self._lock:
+            return list(self._uris.get(issuer.public_key.spki, {}).values())
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
@@ -179,6 +197,7 @@ class MemorySet:
                 self._anchors,
                 self._crls,
                 self._public_keys,
+                self._uris,
             ):
                 table.clear()
 

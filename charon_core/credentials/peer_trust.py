@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 from charon_core.config.identification import SCORE_PERFECT
@@ -11,7 +11,7 @@ from charon_core.credentials.certificates import Certificate, CertificateError
 from charon_core.credentials.constraints import parse_constraints
 from charon_core.credentials.keys import PublicKey
 from charon_core.credentials.requirements import key_problem, meets_demands
-from charon_core.credentials.revocation import problem as revocation_problem
+from charon_core.credentials.revocation import RevocationCheck
 from charon_core.credentials.trust import (
     MAX_CA_LEVELS,
     MAX_PRESENTED,
@@ -25,7 +25,7 @@ from charon_core.credentials.verdict import ProblemKind, Problems, TrustedKey, V
 from charon_core.crypto.errors import CryptoError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from charon_core.config.identification import Identification
     from charon_core.config.peer import AuthConfig
@@ -65,6 +65,7 @@ class PeerTrust:
         presented: Sequence[Certificate],
         auth: AuthConfig,
         now: float,
+        may_ask: Callable[[PublicKey], bool] = lambda _key: False,
     ) -> Verdict:
         """Find the keys that are trusted to be a peer's; see `CredentialManager.trusted_keys`."""
         problems = Problems()
@@ -76,16 +77,26 @@ class PeerTrust:
             self._source.trust_anchors, self._source.certificates, self.relations, now, problems
         )
         for leaf in self._leaves(identity, presented, auth, problems):
-            chain = self._trusted_chain(leaf, presented, auth, builder, problems)
+            check = RevocationCheck(self._source, now, partial(may_ask, leaf.public_key))
+            chain = self._trusted_chain(leaf, presented, auth, builder, problems, check=check)
             if chain is not None:
                 keys.append(TrustedKey(leaf.public_key, chain))
         if not keys and not problems:
-            problems.add(
-                ProblemKind.UNTRUSTED,
-                f"no certificate and no public key of '{identity}' is here: the peer sent no "
-                "certificate, and none is configured (rightcert, rightsigkey)",
-            )
+            problems.add(ProblemKind.UNTRUSTED, self._nothing_known(identity))
         return Verdict(tuple(keys), tuple(problems))
+
+    def _nothing_known(self, identity: Identification) -> str:
+        """Say why there is not even a certificate to look at."""
+        here = f"no certificate and no public key of '{identity}' is here"
+        if next(iter(self._source.trust_anchors()), None) is None:
+            return (
+                f"{here}: no CA is trusted (its certificate belongs into ipsec.d/cacerts), so the "
+                "peer was asked for no certificate, and sent none; nor is one configured "
+                "(rightcert, rightsigkey)"
+            )
+        return (
+            f"{here}: the peer sent no certificate, and none is configured (rightcert, rightsigkey)"
+        )
 
     def _raw_keys(
         self, identity: Identification, auth: AuthConfig, problems: Problems
@@ -157,6 +168,8 @@ class PeerTrust:
         auth: AuthConfig,
         builder: ChainBuilder,
         problems: Problems,
+        *,
+        check: RevocationCheck,
     ) -> Chain | None:
         """Return a chain of the certificate that meets every demand, or None."""
         unfit = end_entity_problem(leaf)
@@ -174,7 +187,7 @@ class PeerTrust:
         for chain in builder.chains(leaf, presented):
             if not meets_demands(chain, auth, self._source.trust_anchors, problems):
                 continue
-            revoked = revocation_problem(chain, self._source.crls, auth.revocation, builder.now)
+            revoked = check.problem(chain, auth.revocation)
             if revoked is None:
                 return chain
             problems.add(ProblemKind.REVOKED, revoked)

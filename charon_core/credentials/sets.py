@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from charon_core.credentials.keys import PrivateKey, PublicKey
     from charon_core.crypto.secret import Secret
 
-__all__ = ["CredentialSet", "MemorySet", "NearestSecrets", "SecretKind", "SharedSecret"]
+__all__ = [
+    "AuthorityUris",
+    "ConfiguredUris",
+    "CredentialSet",
+    "MemorySet",
+    "NearestSecrets",
+    "SecretKind",
+    "SharedSecret",
+]
 
 
 class SecretKind(KeyEnum):
@@ -97,6 +105,30 @@ class CredentialSet(Protocol):
 
     def public_keys(self, identity: Identification) -> Iterable[PublicKey]:
         """Yield raw public keys that are trusted for an identity."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityUris:
+    """Where our configuration says that information about a CA's certificates is.
+
+    Attributes:
+        crl: URIs of revocation lists.
+        ocsp: URIs of OCSP responders.
+        cert_base: With the SHA-1 hash of a certificate behind, in hexadecimal digits, the URI of
+            that certificate; empty if they are not published.
+    """
+
+    crl: tuple[str, ...] = ()
+    ocsp: tuple[str, ...] = ()
+    cert_base: str = ""
+
+
+class ConfiguredUris(Protocol):
+    """A credential set that knows URIs of CAs, beside those in certificates."""
+
+    def authority_uris(self, issuer: Certificate) -> Iterable[AuthorityUris]:
+        """Yield the URIs that are configured for a CA, by its certificate's key."""
         ...
 
 

@@ -62,7 +62,7 @@ class CertificateFields:
     extensions: Extensions = field(default_factory=Extensions)
 
 
-class _Fields:
+class Fields:
     """A SEQUENCE whose fields are read one after the other."""
 
     __slots__ = ("data", "offset", "stop")
@@ -108,13 +108,13 @@ def read_certificate(data: bytes) -> CertificateFields:
     if len(data) > MAX_LENGTH:
         message = f"certificate of {len(data)} octets, at most {MAX_LENGTH} are accepted"
         raise der.DerError(message)
-    outer = _Fields(data, *der.whole(data, der.SEQUENCE))
+    outer = Fields(data, *der.whole(data, der.SEQUENCE))
     tbs = outer.element(der.SEQUENCE)
     algorithm = outer.element(der.SEQUENCE)
     signature = read_bit_string(outer.content(der.BIT_STRING))
     outer.finish()
 
-    fields = _Fields(tbs, *der.whole(tbs, der.SEQUENCE))
+    fields = Fields(tbs, *der.whole(tbs, der.SEQUENCE))
     version = _read_version(fields)
     serial = fields.content(der.INTEGER)
     if not 1 <= len(serial) <= MAX_SERIAL_LENGTH:
@@ -124,8 +124,8 @@ def read_certificate(data: bytes) -> CertificateFields:
         message = "the signature algorithm inside and outside the signed part differ"
         raise der.DerError(message)
     issuer = fields.element(der.SEQUENCE)
-    validity = _Fields(tbs, *fields.take(der.SEQUENCE))
-    not_before, not_after = _read_time(validity), _read_time(validity)
+    validity = Fields(tbs, *fields.take(der.SEQUENCE))
+    not_before, not_after = read_time(validity), read_time(validity)
     validity.finish()
     subject = fields.element(der.SEQUENCE)
     spki = fields.element(der.SEQUENCE)
@@ -164,10 +164,10 @@ def read_bit_string(content: bytes) -> bytes:
     return content[1:]
 
 
-def _read_version(fields: _Fields) -> int:
+def _read_version(fields: Fields) -> int:
     if fields.next_tag() != _CONTEXT_0:
         return 1
-    version = _Fields(fields.data, *fields.take(_CONTEXT_0))
+    version = Fields(fields.data, *fields.take(_CONTEXT_0))
     number = version.content(der.INTEGER)
     version.finish()
     if number not in {b"\x01", b"\x02"}:
@@ -176,7 +176,7 @@ def _read_version(fields: _Fields) -> int:
     return number[0] + 1
 
 
-def _read_time(fields: _Fields) -> int:
+def read_time(fields: Fields) -> int:
     """Return a UTCTime or GeneralizedTime as seconds since 1970 (RFC 5280 section 4.1.2.5)."""
     tag = fields.next_tag()
     if tag not in {_UTC_TIME, _GENERALIZED_TIME}:

@@ -40,6 +40,7 @@ from charon_core.kernel.specs import (
     SaId,
     SaSpec,
     SaUsage,
+    Way,
 )
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ __all__ = [
     "SaNotFound",
     "SaSpec",
     "SaUsage",
+    "Way",
 ]
 
 
@@ -162,13 +164,20 @@ class BackendContext:
     spi_range: tuple[int, int] = (SPI_MINIMUM, SPI_MAXIMUM)
     """Least and greatest SPI to allocate (settings ``kernel.spi_min`` and ``spi_max``)."""
     esp_socket: EspSocket | None = None
+    later: Callable[[str, Callable[[], None]], None] | None = None
+    """``later(name, function)``: run it when the daemon is ready, by a job of priority LOW."""
 
 
 class IpsecBackend(Protocol):
-    """SAs and policies. Every method may be called from any worker, several at a time."""
+    """SAs and policies. Every method may be called from any worker, several at a time.
+
+    A backend with a network device of its own, which our virtual addresses are to go to, has the
+    device's name in an attribute ``device``, None while there is none.
+    """
 
     name: str
     features: frozenset[KernelFeature]
+    # Further, where it is known: `algorithms`, an `EspAlgorithms`. Without it, everything is tried.
 
     def probe(self) -> None:
         """Find out whether this backend works here, leaving nothing behind.
@@ -280,6 +289,15 @@ class NetBackend(Protocol):
 
     def mtu(self, destination: str) -> int | None:
         """Return the MTU towards ``destination`` in bytes; None if unreachable."""
+
+    def way_to(self, destination: str) -> Way | None:
+        """Return how packets to ``destination`` leave, without charon's routes; None if not."""
+
+    def virtual_addresses(self) -> list[str]:
+        """Return what was added by `add_address` and is still there, the oldest first."""
+
+    def is_virtual(self, host: str) -> bool:
+        """Tell whether ``host`` is one of these, or was left behind by a daemon that crashed."""
 
     def add_address(self, host: str, interface: str) -> None:
         """Add a virtual address (reference counted).

@@ -7,19 +7,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from charon_core.bus.text import Multiline
-from charon_core.kernel.interface import KernelError, KernelEvents
+from charon_core.kernel.interface import KernelError, KernelEvents, KernelFeature
 from charon_core.kernel.policies import PolicyTable
 from charon_core.kernel.reqids import ReqidAllocator
+from charon_core.kernel.source_routes import SourceRoutes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from charon_core.config.proposal import Proposal
     from charon_core.config.traffic_selector import TrafficSelector
+    from charon_core.kernel.esp_algorithms import EspAlgorithms
     from charon_core.kernel.interface import (
         Encapsulation,
         IpsecBackend,
         IpsecProtocol,
-        KernelFeature,
         Mark,
         NetBackend,
         PolicySpec,
@@ -45,6 +47,8 @@ class KernelInterface:
         ipsec: IpsecBackend,
         net: NetBackend,
         log: Callable[..., None] | None = None,
+        *,
+        install_routes: bool = True,
     ) -> None:
         """Wrap the two backends.
 
@@ -52,12 +56,15 @@ class KernelInterface:
             ipsec: a backend that was probed, not yet started.
             net: likewise.
             log: ``log(level, message, *args)`` into group KNL.
+            install_routes: whether tunnels with virtual addresses get their routes.
         """
         self.ipsec = ipsec
         self.net = net
         self._log = log
         self._reqids = ReqidAllocator()
         self._policies = PolicyTable(ipsec)
+        needs_routes = install_routes and KernelFeature.OWN_ROUTES not in ipsec.features
+        self._routes = SourceRoutes(net, self._report) if needs_routes else None
         # Replaced as a whole, never changed: listeners are called without a lock.
         self._listeners: tuple[KernelEvents, ...] = ()
 
@@ -90,11 +97,28 @@ class KernelInterface:
         """Remove every SA and policy that was installed through this object."""
         self.ipsec.flush()
         self._policies.clear()
+        if self._routes is not None:
+            self._routes.clear()
 
     @property
     def features(self) -> frozenset[KernelFeature]:
         """What the backend in use can do."""
         return self.ipsec.features
+
+    def installable(self, proposals: tuple[Proposal, ...]) -> tuple[Proposal, ...]:
+        """Return what of the proposals of a CHILD_SA the backend in use can install."""
+        algorithms = self._algorithms
+        return proposals if algorithms is None else algorithms.installable(proposals)
+
+    def missing(self, proposals: tuple[Proposal, ...]) -> str:
+        """Return which algorithms of proposals the backend lacks, in words; empty if none."""
+        algorithms = self._algorithms
+        names = [] if algorithms is None else algorithms.missing(proposals)
+        return f"kernel backend '{self.ipsec.name}' has no {', '.join(names)}" if names else ""
+
+    @property
+    def _algorithms(self) -> EspAlgorithms | None:
+        return getattr(self.ipsec, "algorithms", None)
 
     # -- SAs ----------------------------------------------------------------------------------
 
@@ -155,6 +179,12 @@ class KernelInterface:
         """
         try:
             self._policies.add(spec)
+            if self._routes is not None:
+                try:
+                    self._routes.add(spec)
+                except BaseException:
+                    self._policies.delete(spec)
+                    raise
         except KernelError:
             raise
         except Exception as error:
@@ -167,6 +197,8 @@ class KernelInterface:
             SaNotFound: it was not added.
         """
         try:
+            if self._routes is not None:
+                self._routes.remove(spec)
             self._policies.delete(spec)
         except KernelError:
             raise
@@ -203,6 +235,48 @@ class KernelInterface:
                 except KernelError as error:
                     self._report("taking back a failed installation: %s", error)
             raise
+
+    # -- virtual addresses --------------------------------------------------------------------
+
+    def add_virtual_address(self, host: str, local: str, interface: str = "") -> str:
+        """Give this host a virtual address; see :meth:`NetBackend.add_address`.
+
+        Args:
+            host: the address.
+            local: our address that the tunnel begins at.
+            interface: what is to have it; empty for the device of the backend in use, or else the
+                interface that has ``local``.
+
+        Returns:
+            The interface that has it now, which `remove_virtual_address` wants to know.
+
+        Raises:
+            KernelError: the address was not added.
+        """
+        operation = f"add virtual address {host}"
+        try:
+            place = interface or getattr(self.ipsec, "device", None) or self.net.interface_of(local)
+            if not place:
+                raise KernelError(
+                    operation,
+                    f"no interface has {local}",
+                    "name one by attributes.interface in charon.toml",
+                )
+            self.net.add_address(host, place)
+        except KernelError:
+            raise
+        except Exception as error:
+            raise self._fault(operation, error) from error
+        return place
+
+    def remove_virtual_address(self, host: str, interface: str) -> None:
+        """Take a virtual address back; see :meth:`NetBackend.remove_address`."""
+        try:
+            self.net.remove_address(host, interface)
+        except KernelError:
+            raise
+        except Exception as error:
+            raise self._fault(f"remove virtual address {host}", error) from error
 
     # -- reqids -------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from charon_core.kernel.interface import (
     KernelError,
     KernelUnavailable,
     SaNotFound,
+    Way,
 )
 from charon_core.kernel.netlink import (
     NETLINK_ROUTE,
@@ -162,6 +163,7 @@ class RtnetlinkNet:
                 for address in self._known().values()
                 if address.is_usable
                 and address.host not in virtual
+                and address.origin != rtnetlink.IFAPROT_CHARON
                 and (link := self._links.get(address.ifindex)) is not None
                 and link.is_up
                 and not link.is_loopback
@@ -184,12 +186,35 @@ class RtnetlinkNet:
             link = self._links.get(route.ifindex)
         return link.mtu if link is not None and link.mtu else None
 
+    def way_to(self, destination: str) -> Way | None:
+        """Return how packets to ``destination`` leave, without our routes; None if they do not."""
+        route = self._lookup(*_split_zone(destination))
+        if route is None or not route.ifindex:
+            return None
+        try:
+            return Way(socket.if_indextoname(route.ifindex), route.gateway)
+        except OSError:  # it has just gone
+            return None
+
+    def virtual_addresses(self) -> list[str]:
+        """Return the addresses that were added, the oldest first."""
+        with self._lock:
+            return list(dict.fromkeys(host for host, _ in self._virtual))
+
+    def is_virtual(self, host: str) -> bool:
+        """Tell whether ``host`` was added, by us or by a daemon that has left it behind."""
+        with self._lock:
+            known = self._known().get(host)
+            was_left = known is not None and known.origin == rtnetlink.IFAPROT_CHARON
+            return was_left or any(host == added for added, _ in self._virtual)
+
     # -- changes ------------------------------------------------------------------------------
 
     def add_address(self, host: str, interface: str) -> None:
         """Add a virtual address, or count one more user of it.
 
-        An address that somebody else has put there is used as it is, and stays.
+        An address that somebody else has put there is used as it is, and stays; one that a
+        daemon left behind which has crashed becomes ours.
         """
         operation = f"add virtual address {host} to {interface}"
         index = _index_of(interface, operation)
@@ -292,7 +317,8 @@ class RtnetlinkNet:
         except KernelError as error:
             if error.code != errno.EEXIST:
                 raise
-            self._foreign.add((host, index))
+            if not self.is_virtual(host):
+                self._foreign.add((host, index))
 
     def _remove_address(self, operation: str, host: str, index: int) -> None:
         if (host, index) in self._foreign:

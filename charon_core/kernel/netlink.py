@@ -18,10 +18,11 @@ import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 NETLINK_ROUTE: Final = 0
 NETLINK_XFRM: Final = 6
+NETLINK_NETFILTER: Final = 12
 
 NLMSG_NOOP: Final = 1
 NLMSG_ERROR: Final = 2
@@ -31,11 +32,13 @@ NLMSG_OVERRUN: Final = 4
 NLM_F_REQUEST: Final = 0x001
 NLM_F_MULTI: Final = 0x002
 NLM_F_ACK: Final = 0x004
+NLM_F_ECHO: Final = 0x008
 NLM_F_DUMP_INTR: Final = 0x010
 NLM_F_DUMP: Final = 0x300
 NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
+NLM_F_APPEND: Final = 0x800
 NLM_F_CAPPED: Final = 0x100
 NLM_F_ACK_TLVS: Final = 0x200
 
@@ -57,6 +60,7 @@ _RECEIVE_SIZE: Final = 65536
 _EVENT_BUFFER: Final = 1 << 20
 _ANSWER_SECONDS: Final = 5.0
 _DUMP_ATTEMPTS: Final = 4
+_SO_SNDBUFFORCE: Final = 32
 
 
 class NetlinkError(OSError):
@@ -90,6 +94,14 @@ class Frame(NamedTuple):
     def body(self) -> bytes:
         """What follows the header."""
         return self.data[HEADER.size :]
+
+
+class Message(NamedTuple):
+    """One netlink message to be sent, without its header."""
+
+    type: int
+    body: bytes
+    flags: int = 0
 
 
 def align(length: int) -> int:
@@ -127,8 +139,16 @@ def split_frames(data: bytes) -> Iterator[Frame]:
 class NetlinkSocket:
     """A socket for requests; any worker may use it, one at a time is served."""
 
-    def __init__(self, protocol: int, *, timeout: float = _ANSWER_SECONDS) -> None:
+    def __init__(
+        self, protocol: int, *, timeout: float = _ANSWER_SECONDS, send_buffer: int = 0
+    ) -> None:
         """Open the socket.
+
+        Args:
+            protocol: one of NETLINK_....
+            timeout: seconds to wait for an answer.
+            send_buffer: octets of the largest datagram, 0 for what is usual; not enforced where
+                we may not.
 
         Raises:
             OSError: the kernel does not know this netlink protocol, or forbids it.
@@ -136,6 +156,7 @@ class NetlinkSocket:
         # Serialises requests: an answer belongs to the request before it.
         self._lock = threading.Lock()
         self._sequence = 0
+        self._timeout = timeout
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
         )
@@ -144,6 +165,9 @@ class NetlinkSocket:
             self._socket.settimeout(timeout)
             for option in (_NETLINK_EXT_ACK, _NETLINK_CAP_ACK):
                 _try_option(self._socket, option)
+            if send_buffer:
+                with contextlib.suppress(PermissionError):
+                    self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, send_buffer)
         except OSError:
             self._socket.close()
             raise
@@ -198,6 +222,64 @@ class NetlinkSocket:
                 break
         return frames
 
+    def transact(self, messages: Sequence[Message]) -> list[Frame]:
+        """Send messages in one datagram; for those that the kernel does all or nothing of.
+
+        The kernel has done its work, and queued what it says about it, when sending returns, so
+        there is nothing to wait for.
+
+        Returns:
+            What is not an acknowledgement: echoes (NLM_F_ECHO), in the order of the messages.
+
+        Raises:
+            NetlinkError: the kernel refused; it is the first of its complaints. ENODATA: none of
+                the messages that wanted an acknowledgement (NLM_F_ACK) has got one.
+            OSError: the datagram was too large, or answers were lost.
+        """
+        with self._lock:
+            first = self._sequence % 0xFFFFFFFF + 1
+            data = bytearray()
+            for kind, body, flags in messages:
+                self._sequence = self._sequence % 0xFFFFFFFF + 1
+                length = HEADER.size + len(body)
+                header = HEADER.pack(length, kind, flags | NLM_F_REQUEST, self._sequence, 0)
+                data += header + body + bytes(align(length) - length)
+            self._socket.sendto(data, (0, 0))
+            waits = any(message.flags & NLM_F_ACK for message in messages)
+            self._socket.settimeout(0)
+            try:
+                return self._collect(first, self._sequence, is_acknowledged=not waits)
+            finally:
+                self._socket.settimeout(self._timeout)
+
+    def _collect(self, first: int, last: int, *, is_acknowledged: bool) -> list[Frame]:
+        frames: list[Frame] = []
+        refusal: NetlinkError | None = None
+        while True:
+            try:
+                data, (sender, _) = self._socket.recvfrom(_RECEIVE_SIZE)
+            except BlockingIOError:
+                break
+            if sender != 0:
+                continue
+            for frame in split_frames(data):
+                # Sequence numbers wrap once in four thousand million: then answers are late ones.
+                if not first <= frame.sequence <= last:
+                    continue
+                if frame.type != NLMSG_ERROR:
+                    frames.append(frame)
+                    continue
+                try:
+                    _raise_error(frame)
+                    is_acknowledged = True
+                except NetlinkError as error:
+                    refusal = refusal or error
+        if refusal is None and not is_acknowledged:
+            refusal = NetlinkError(errno.ENODATA)
+        if refusal is not None:
+            raise refusal
+        return frames
+
     def _exchange(self, kind: int, body: bytes, flags: int) -> Iterator[Frame]:
         self._sequence = sequence = (self._sequence % 0xFFFFFFFF) + 1
         length = HEADER.size + len(body)
@@ -246,6 +328,10 @@ class EventSocket:
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
+
+    def fileno(self) -> int:
+        """Return the descriptor that can be read when there are messages."""
+        return self._socket.fileno()
 
     def wake(self) -> None:
         """Let a waiting :meth:`receive` return at once; from any thread, or a signal handler."""

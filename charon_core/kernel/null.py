@@ -52,7 +52,10 @@ class NullBackend:
     """
 
     name = "null"
-    features = frozenset(KernelFeature) - {KernelFeature.UDP_ENCAPSULATION_ONLY}
+    features = frozenset(KernelFeature) - {
+        KernelFeature.UDP_ENCAPSULATION_ONLY,
+        KernelFeature.OWN_ROUTES,
+    }
 
     def __init__(
         self, context: BackendContext | None = None, random: RandomBytes | None = None

@@ -47,6 +47,7 @@ _IFA_ADDRESS: Final = 1
 _IFA_LOCAL: Final = 2
 _IFA_CACHEINFO: Final = 6
 _IFA_FLAGS: Final = 8
+_IFA_PROTO: Final = 11
 _IFLA_MTU: Final = 4
 _RTA_DST: Final = 1
 _RTA_OIF: Final = 4
@@ -82,6 +83,10 @@ _FOREVER: Final = 0xFFFFFFFF
 _MAX_SHORT_TABLE: Final = 255
 
 
+IFAPROT_CHARON: Final = 220
+"""Marks the addresses that charon has added; shown by `ip addr` as their protocol (Linux 5.18)."""
+
+
 class InterfaceAddress(NamedTuple):
     """One address of one interface."""
 
@@ -90,6 +95,8 @@ class InterfaceAddress(NamedTuple):
     prefix: int
     scope: int
     flags: int
+    origin: int = 0
+    """Who has added it, IFA_PROTO; 0 where nobody says."""
 
     @property
     def is_usable(self) -> bool:
@@ -127,6 +134,7 @@ class KernelRoute(NamedTuple):
     gateway: str
     source: str
     mtu: int
+    protocol: int = 0
 
     @property
     def concerns_peers(self) -> bool:
@@ -181,7 +189,8 @@ def parse_address(frame: Frame) -> InterfaceAddress | None:
         return None
     if _IFA_FLAGS in found:
         flags = _u32(found[_IFA_FLAGS])
-    return InterfaceAddress(_host(octets), index, prefix, scope, flags)
+    origin = found.get(_IFA_PROTO, b"\0")[0]
+    return InterfaceAddress(_host(octets), index, prefix, scope, flags, origin)
 
 
 def parse_link(frame: Frame) -> Link:
@@ -203,7 +212,7 @@ def parse_route(frame: Frame) -> KernelRoute | None:
         struct.error, ValueError: the message is malformed.
     """
     body = frame.body
-    family, prefix, _, _, table, _, _, kind, flags = _RTMSG.unpack_from(body)
+    family, prefix, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(body)
     if family not in {socket.AF_INET, socket.AF_INET6}:
         return None
     found = dict(attributes(body, _RTMSG.size))
@@ -218,6 +227,7 @@ def parse_route(frame: Frame) -> KernelRoute | None:
         gateway=_host(found[_RTA_GATEWAY]) if _RTA_GATEWAY in found else "",
         source=_host(found[_RTA_PREFSRC]) if _RTA_PREFSRC in found else "",
         mtu=_u32(metrics[_RTAX_MTU]) if _RTAX_MTU in metrics else 0,
+        protocol=protocol,
     )
 
 
@@ -249,6 +259,7 @@ def encode_address(host: str, index: int) -> bytes:
         family_of(host), 8 * len(octets), _IFA_F_NODAD if is_ipv6 else 0, _SCOPE_UNIVERSE, index
     )
     body += attribute(_IFA_LOCAL, octets) + attribute(_IFA_ADDRESS, octets)
+    body += attribute(_IFA_PROTO, bytes([IFAPROT_CHARON]))
     if is_ipv6:
         body += attribute(_IFA_CACHEINFO, _CACHEINFO.pack(0, _FOREVER, 0, 0))
     return body

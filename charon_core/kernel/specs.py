@@ -41,8 +41,8 @@ RULE_PRIORITY: Final = 220
 BYPASS_MARK: Final = 220
 """Packets (of sockets) with this mark do not see charon's table: the rule excludes them.
 
-A user-space backend sets it on the IKE socket (``bypass_socket``), or a tunnel's route to
-0.0.0.0/0 would swallow the packets that carry the tunnel.
+A backend sets it on the IKE socket (``bypass_socket``), or a tunnel's route to 0.0.0.0/0 would
+swallow the packets that carry the tunnel.
 """
 
 SPI_LIMIT: Final = 0xFFFFFFFF
@@ -91,6 +91,7 @@ class KernelFeature(KeyEnum):
     LIFETIME_BYTES = "byte lifetimes"
     LIFETIME_PACKETS = "packet lifetimes"
     UPDATE_ADDRESSES = "moves an SA to other addresses"
+    OWN_ROUTES = "leads traffic to its tunnels by routes of its own"
 
 
 class SaId(NamedTuple):
@@ -260,6 +261,14 @@ class SaUsage(NamedTuple):
     packets: int = 0
     last_use: float | None = None
     """On the monotonic clock; None when never used, or when the backend cannot tell."""
+
+
+class Way(NamedTuple):
+    """How packets to a host leave this one, charon's own routes left aside."""
+
+    interface: str
+    gateway: str = ""
+    """The next hop; empty where the host is on the link."""
 
 
 class Route(NamedTuple):

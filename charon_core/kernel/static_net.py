@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from charon_core.kernel.interface import KernelError, SaNotFound
+from charon_core.kernel.interface import KernelError, SaNotFound, Way
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,11 +70,25 @@ class StaticNet:
 
     def is_local(self, host: str) -> bool:
         """Tell whether ``host`` is in the table, or a virtual address."""
-        return host in self.addresses or any(host == added for added, _ in self.virtual)
+        return host in self.addresses or self.is_virtual(host)
 
     def mtu(self, destination: str) -> int | None:
         """Return the one MTU."""
         return self._mtu if self.source_address(destination) is not None else None
+
+    def way_to(self, destination: str) -> Way | None:
+        """Return the interface of the source address: everything is on the link."""
+        source = self.source_address(destination)
+        interface = self.addresses.get(source) if source is not None else None
+        return Way(interface) if interface is not None else None
+
+    def virtual_addresses(self) -> list[str]:
+        """Return the virtual addresses of the table."""
+        return list(dict.fromkeys(host for host, _ in self.virtual))
+
+    def is_virtual(self, host: str) -> bool:
+        """Tell whether ``host`` is one of these."""
+        return any(host == added for added, _ in self.virtual)
 
     def add_address(self, host: str, interface: str) -> None:
         """Count a virtual address."""

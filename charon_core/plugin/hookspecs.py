@@ -77,7 +77,7 @@ def charon_create(daemon: Daemon) -> None:
 
 @hookspec
 def charon_register_credentials(credentials: CredentialManager) -> None:
-    """Add credential sets: sources of keys, certificates, secrets and CRLs."""
+    """Add credential sets (keys, certificates, secrets, CRLs) and fetchers of URI schemes."""
 
 
 @hookspec
@@ -97,7 +97,10 @@ def charon_register_eap_methods(eap: EapRegistry) -> None:
 
 @hookspec
 def charon_register_attributes(attributes: AttributeManager) -> None:
-    """Add providers of virtual IP addresses and of other configuration payload attributes."""
+    """Add providers of virtual IP addresses and of other configuration payload attributes.
+
+    Likewise handlers, which set this host up with the attributes that gateways give us.
+    """
 
 
 @hookspec

@@ -15,6 +15,8 @@ T = TypeVar("T")
 # ones of the former.
 _OPPOSITES = {
     "add": "remove",
+    "add_fetcher": "remove_fetcher",
+    "add_handler": "remove_handler",
     "add_listener": "remove_listener",
     "add_logger": "remove_logger",
     "add_provider": "remove_provider",

@@ -191,6 +191,13 @@ class PluginHost:
                     logger.set_level(group, level)
         bus.reconfigure()
 
+    def give_logs_to(self, uid: int, gid: int) -> None:
+        """Prepare the loggers of all plugins for the process becoming another user."""
+        for instance in self._living():
+            for logger in instance.ledger.held("remove_logger"):
+                if isinstance(logger, LeveledLogger):
+                    logger.give_to(uid, gid)
+
     def destroy(self) -> None:
         """Stop every plugin, the last created first, and take back what it registered."""
         for instance in reversed([*self._living()]):

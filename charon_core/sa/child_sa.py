@@ -353,7 +353,11 @@ class ChildSa:
         if self.state.is_in_kernel:
             self._env.kernel.update_sa(old_in, remote.host, local.host, inward)
         if self._kernel_out:
-            self._env.kernel.update_sa(old_out, local.host, remote.host, outward)
+            try:
+                self._env.kernel.update_sa(old_out, local.host, remote.host, outward)
+            except KernelError:
+                self._move_back(old_in, local, remote)
+                raise
         hosts_changed = (local.host, remote.host) != (self.local.host, self.remote.host)
         self.local, self.remote, self.encapsulated = local, remote, encapsulated
         if self._waiting_out is not None:
@@ -368,6 +372,12 @@ class ChildSa:
                 self._env.kernel.add_policy(policy)
             for policy in old_policies:
                 self._env.kernel.delete_policy(policy)
+
+    def _move_back(self, old: SaId, local: Endpoint, remote: Endpoint) -> None:
+        """Undo the move of the inbound SA: one half must not go without the other."""
+        moved = old._replace(source=remote.host, destination=local.host)
+        inward = encapsulation(self.remote, self.local, self.encapsulated)
+        self._try(partial(self._env.kernel.update_sa, moved, old.source, old.destination, inward))
 
     @property
     def _inbound_id(self) -> SaId:

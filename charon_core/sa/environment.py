@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from charon_core.eap.registry import EapRegistry
     from charon_core.kernel.manager import KernelInterface
     from charon_core.network.packet import Endpoint, Packet
+    from charon_core.sa.crash_detection import CrashTokens
     from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.parameters import IkeParameters
     from charon_core.sa.renewal import Renewal
@@ -61,6 +62,8 @@ class TimerKind(KeyEnum):
     """Rekey a CHILD_SA again after a failure (its unique ID)."""
     CHILD_RETIRE = "end of a replaced CHILD_SA"
     """Take a replaced CHILD_SA down for good (its unique ID)."""
+    RESUME = "postponed message"
+    """Process the message that was put off (number of the postponement)."""
 
 
 class Cancellable(Protocol):
@@ -99,6 +102,8 @@ class Environment:
     """Our own port, without (False) or with (True) NAT traversal."""
     new_spi: Callable[[], bytes]
     """An IKE SPI that no IKE_SA of ours has, 8 octets."""
+    reindex: Callable[[IkeSa], None]
+    """Find an IKE_SA by its new SPI from now on; see `IkeSaManager.reindex`."""
     make_successor: Callable[[IkeSa, bytes, bool], IkeSa | None]
     """A new IKE_SA beside one that is checked out; see `IkeSaManager.make_successor`."""
     borrow: Callable[[int], AbstractContextManager[IkeSa | None]]
@@ -115,6 +120,8 @@ class Environment:
     """Where a connection's peer is, as far as it is known; never blocks on a lookup."""
     child_ids: Iterator[int]
     """Numbers for CHILD_SAs; counting up is atomic (itertools.count)."""
+    crash_tokens: CrashTokens | None = None
+    """For quick crash detection; None: it is off."""
     peers: PeerIndex = field(default_factory=PeerIndex)
     """Which peers have IKE_SAs."""
     noise: RateLimit = field(default_factory=lambda: RateLimit(NOISE_LINES, NOISE_BURST))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-if TYPE_CHECKING:
-    from charon_core.network.packet import Packet
+from charon_core.network.packet import Packet
 
 LIFETIME: Final = 120.0
 """Seconds for which an answer is kept: the greater part of a peer's retransmissions."""
@@ -21,7 +20,8 @@ MAX_REPEATS: Final = 8
 class _Farewell(NamedTuple):
     request: int
     """Hash of the datagram that was answered."""
-    answer: tuple[Packet, ...]
+    answer: tuple[bytes, ...]
+    dscp: int
     until: float
     repeats: list[None]
     """One entry for each time that it was given again."""
@@ -40,13 +40,16 @@ class Farewells:
         self._lock = threading.Lock()
         self._kept: dict[bytes, _Farewell] = {}
 
-    def keep(self, spi: bytes, request: int, answer: tuple[Packet, ...], now: float) -> None:
+    def keep(
+        self, spi: bytes, request: int, answer: tuple[bytes, ...], dscp: int, now: float
+    ) -> None:
         """Remember the last answer of an IKE_SA that ends.
 
         Args:
             spi: Our SPI.
             request: Hash of the datagram that was answered.
-            answer: What was sent.
+            answer: The datagrams that were sent.
+            dscp: With which differentiated services code point.
             now: Monotonic seconds.
         """
         with self._lock:
@@ -55,14 +58,20 @@ class Farewells:
                 if len(self._kept) < MAX_KEPT and self._kept[oldest].until > now:
                     break
                 del self._kept[oldest]
-            self._kept[spi] = _Farewell(request, answer, now + LIFETIME, [])
+            self._kept[spi] = _Farewell(request, answer, dscp, now + LIFETIME, [])
 
-    def answer(self, spi: bytes, datagram: bytes, now: float) -> tuple[Packet, ...]:
-        """Return what to send if this very datagram was answered last, else nothing."""
+    def answer(self, spi: bytes, packet: Packet, now: float) -> tuple[Packet, ...]:
+        """Return what to send if this very datagram was answered last, else nothing.
+
+        It goes to where the datagram came from now (RFC 7296 2.11).
+        """
         farewell = self._kept.get(spi)
-        if farewell is None or farewell.until <= now or hash(datagram) != farewell.request:
+        if farewell is None or farewell.until <= now or hash(packet.data) != farewell.request:
             return ()
         if len(farewell.repeats) >= MAX_REPEATS:
             return ()
         farewell.repeats.append(None)
-        return farewell.answer
+        return tuple(
+            Packet(packet.destination, packet.source, data, farewell.dscp)
+            for data in farewell.answer
+        )

@@ -18,6 +18,7 @@ from charon_core.network.packet import Endpoint
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.handshake import Handshake
 from charon_core.sa.lifetimes import start_life
+from charon_core.sa.postponed import is_waiting
 from charon_core.sa.renewal import renew
 from charon_core.sa.state import ChildState, IkeState, Trait
 from charon_core.sa.task_manager import TaskManager
@@ -25,15 +26,19 @@ from charon_core.sa.tasks.child_delete import ChildDelete
 from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.child_rekey import ChildRekey
 from charon_core.sa.tasks.ike_auth import IkeAuth
+from charon_core.sa.tasks.ike_config import ConfigExchange
+from charon_core.sa.tasks.ike_crash import CrashTokenExchange
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
+from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
 from charon_core.sa.tasks.ike_natd import IkeNatd
 from charon_core.sa.tasks.ike_reauth import IkeReauth
 from charon_core.sa.tasks.ike_rekey import IkeRekey
 from charon_core.sa.tasks.task import WatchedTask
 from charon_core.sa.uniqueness import release
 from charon_core.sa.upkeep import DUE
-from charon_core.sa.wire import NO_SPI
+from charon_core.sa.virtual_addresses import VirtualAddresses, own_hosts
+from charon_core.sa.wire import NO_SPI, process_postponed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +54,8 @@ if TYPE_CHECKING:
     from charon_core.sa.environment import Cancellable, Environment
     from charon_core.sa.keying import IkeKeying
     from charon_core.sa.peers import Ends
+    from charon_core.sa.postponed import Postponed
+    from charon_core.sa.tasks.task import Task
     from charon_core.sa.traps import Packet
 
 QUEUED_DELAY: Final = 0.5
@@ -56,6 +63,16 @@ QUEUED_DELAY: Final = 0.5
 
 MAX_LINGERING: Final = 64
 """CHILD_SAs that may receive after they were replaced; the oldest give way."""
+
+_SETUP: Final[tuple[type[Task], ...]] = (
+    IkeInit,
+    IkeNatd,
+    IkeIntermediate,
+    IkeAuth,
+    ConfigExchange,
+    CrashTokenExchange,
+)
+"""The tasks of every IKE_SA that we initiate; a CHILD_SA comes beside them."""
 
 _HALF_OPEN: Final = frozenset({IkeState.CREATED, IkeState.CONNECTING})
 
@@ -83,7 +100,10 @@ class IkeSa:
         "lingering",
         "local",
         "local_id",
+        "next_keying",
         "peer_config",
+        "peer_token",
+        "postponed",
         "proposal",
         "reassembler",
         "reauth_at",
@@ -97,6 +117,7 @@ class IkeSa:
         "tasks",
         "traits",
         "unique_id",
+        "virtual",
     )
 
     def __init__(
@@ -123,10 +144,15 @@ class IkeSa:
         self.local_id: Identification | None = None
         self.remote_id: Identification | None = None
         self.keying: IkeKeying | None = None
+        self.peer_token = b""
+        """By which the peer can prove that it has lost this IKE_SA (RFC 6290)."""
+        self.next_keying: IkeKeying | None = None
+        """What takes the place of `keying` once the message at work is sent."""
         self.proposal: Proposal | None = None
         self.children: list[ChildSa] = []
         self.lingering: list[ChildSa] = []
         """CHILD_SAs that were replaced and deleted, and still receive for a moment."""
+        self.virtual = VirtualAddresses()
         self.children_changed = False
         self.established_at: float | None = None
         self.rekey_at: float | None = None
@@ -142,6 +168,7 @@ class IkeSa:
         self.tasks = TaskManager(self)
         self._handshake: Handshake | None = Handshake()
         self.reassembler: Reassembler | None = None
+        self.postponed: Postponed | None = None
         self._timers: dict[tuple[TimerKind, int], Cancellable] = {}
         self.attempt = 1
         """Which of the tries is under way, counted from 1."""
@@ -197,6 +224,16 @@ class IkeSa:
         """Whether ESP of this IKE_SA's children is in UDP."""
         return self.traits.nat_anywhere
 
+    @property
+    def local_hosts(self) -> tuple[str, ...]:
+        """What dynamic selectors of our side stand for; see `selectors.resolve`."""
+        return own_hosts(self)
+
+    @property
+    def remote_hosts(self) -> tuple[str, ...]:
+        """What dynamic selectors of the peer's side stand for."""
+        return self.virtual.remote or (self.remote.host,)
+
     def ends_text(self) -> str:
         """Return both ends as log lines show them: address[identity]...address[identity]."""
         return (
@@ -223,7 +260,7 @@ class IkeSa:
         """Be as at first, as initiator, with another SPI; the configuration stays."""
         self.initiator_spi = spi
         self.responder_spi = NO_SPI
-        self.keying = None
+        self.keying = self.next_keying = None
         self.traits = Trait.NONE
         self._handshake = Handshake()
         self.reassembler = None
@@ -234,7 +271,7 @@ class IkeSa:
 
     def _queue_setup(self) -> None:
         self.traits |= Trait.WE_BEGAN
-        for task in (IkeInit, IkeNatd, IkeAuth):
+        for task in _SETUP:
             self.tasks.queue(task(self))
 
     def initiate_child(
@@ -259,12 +296,17 @@ class IkeSa:
     def delete(self, on_done: Callable[[bool], None] | None = None) -> None:
         """Delete the IKE_SA: at once if the peer does not count on it yet, else by exchange."""
         if self.state.is_up:
+            # From now on, not from when it is sent: a peer that is dead answers nothing before.
+            self.start_timer(TimerKind.DESTROY, self.env.parameters.delete_timeout)
             self.tasks.queue(IkeDelete(self, on_done))
             self.tasks.initiate()
             return
         if self.state in {IkeState.REKEYED, IkeState.DELETING}:
             self.tasks.queue(IkeDelete(self, on_done))
             return
+        if self.is_initiator and is_waiting(self):
+            # The responder has answered, and takes it for established.
+            self.tell_authentication_failed()
         self.log(Group.IKE, Level.CONTROL, "destroying IKE_SA in state %s without notification",
                  self.state.value)  # fmt: skip
         self.set_state(IkeState.DESTROYING)
@@ -327,6 +369,11 @@ class IkeSa:
             self.env.retire(self.replaces)
             self.replaces = 0
 
+    def adopt_keying(self) -> None:
+        """Use the keys that follow, if there are some."""
+        if self.next_keying is not None:
+            self.keying, self.next_keying = self.next_keying, None
+
     def leave_handshake(self) -> None:
         """Forget what only the handshake needs; called once its last message is built."""
         self._handshake = None
@@ -343,6 +390,8 @@ class IkeSa:
         """Take everything down without a word to the peer. Called once, by the manager."""
         release(self)
         self.set_state(IkeState.DESTROYING)
+        if self.postponed is not None:
+            self.postponed.end()
         self.tasks.flush()
         self.cancel_timers()
         for child in list(self.children):
@@ -350,6 +399,7 @@ class IkeSa:
         for child in self.lingering:
             child.destroy()
         self.lingering.clear()
+        self.virtual.release(self)
         if self.announced:
             self.env.bus.publish(IkeDown(self.ref))
 
@@ -444,6 +494,10 @@ class IkeSa:
             self._timers[kind, argument] = timer
         return timer
 
+    def is_timed(self, kind: TimerKind) -> bool:
+        """Whether a timer of a kind runs."""
+        return (kind, 0) in self._timers
+
     def cancel_timer(self, kind: TimerKind, argument: int = 0) -> None:
         """Stop a timer, if it runs."""
         timer = self._timers.pop((kind, argument), None)
@@ -463,6 +517,9 @@ class IkeSa:
         if kind is TimerKind.RETRANSMIT:
             self.tasks.retransmit(argument)
             return
+        if kind is TimerKind.RESUME:
+            process_postponed(self, argument)
+            return
         self._timers.pop((kind, argument), None)
         DUE[kind](self, argument)
 
@@ -475,4 +532,7 @@ class IkeSa:
     def alert(self, kind: AlertKind, text: str, **details: str) -> None:
         """Tell operators about something that they should act on: in the log, and as an event."""
         self.log(Group.IKE, Level.CONTROL, "%s", text)
+        details.setdefault("peer", self.remote.host)
+        if self.remote_id is not None:
+            details.setdefault("identity", str(self.remote_id))
         self.env.bus.alert(kind, text, sa=self.ref, **details)

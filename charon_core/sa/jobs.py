@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from charon_core.encoding.registry import ExchangeType, name_of
 from charon_core.processing.job import Job, Priority
+from charon_core.sa.environment import TimerKind
 from charon_core.sa.path import follow_peer
 from charon_core.sa.wire import process_packet
 
 if TYPE_CHECKING:
     from charon_core.encoding.header import Header
     from charon_core.network.packet import Endpoint, Packet
-    from charon_core.sa.environment import TimerKind
     from charon_core.sa.manager import IkeSaManager
 
 _PRIORITIES: Final[dict[int, Priority]] = {
@@ -59,7 +59,8 @@ class TimerDue(Job):
         self._spi = spi
         self._kind = kind
         self._argument = argument
-        self.priority = Priority.MEDIUM
+        # What was put off is of a kind that may wait (see `_PRIORITIES`).
+        self.priority = Priority.LOW if kind is TimerKind.RESUME else Priority.MEDIUM
 
     def execute(self) -> None:
         """Check the IKE_SA out, unless it is gone, and tell it."""

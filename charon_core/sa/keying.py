@@ -10,6 +10,7 @@ from charon_core.crypto.key_derivation import (
     derive_child_keys,
     derive_ike_keys,
     derive_rekeyed_ike_keys,
+    intermediate_auth,
     psk_auth,
     signed_octets,
 )
@@ -45,7 +46,7 @@ class IkeKeying:
         return f"<IkeKeying {self._prf}>"
 
     def signed_octets(
-        self, *, initiator: bool, message: bytes, nonce: bytes, identity: bytes
+        self, *, initiator: bool, message: bytes, nonce: bytes, identity: bytes, int_auth: bytes
     ) -> bytes:
         """Return what an AUTH payload covers (RFC 7296 2.15).
 
@@ -54,16 +55,36 @@ class IkeKeying:
             message: Its IKE_SA_INIT message, header included.
             nonce: The other side's nonce.
             identity: The body of its ID payload.
+            int_auth: What IKE_INTERMEDIATE exchanges add (RFC 9242 3.3.2).
         """
         sk_p = self._sk_pi if initiator else self._sk_pr
-        return signed_octets(message, nonce, self._prf, sk_p, identity)
+        return signed_octets(message, nonce, self._prf, sk_p, identity, int_auth)
+
+    def intermediate_auth(
+        self, *, initiator: bool, previous: bytes, header: bytes, plaintext: bytes
+    ) -> bytes:
+        """Return IntAuth of one direction after an IKE_INTERMEDIATE message (RFC 9242 3.3.2).
+
+        Args:
+            initiator: Whether it is the initiator's message.
+            previous: That of its message before, empty for the first.
+            header: The message up to the body of the SK payload, with adjusted lengths.
+            plaintext: The payloads inside.
+        """
+        sk_p = self._sk_pi if initiator else self._sk_pr
+        return intermediate_auth(self._prf, sk_p, previous, header, plaintext)
 
     def psk_auth(self, secret: bytes, octets: bytes) -> bytes:
         """Return the AUTH data that a shared secret makes over signed octets."""
         return psk_auth(self._prf, secret, octets)
 
     def child_keys(
-        self, proposal: Proposal, nonce_i: bytes, nonce_r: bytes, shared: bytes | None
+        self,
+        proposal: Proposal,
+        nonce_i: bytes,
+        nonce_r: bytes,
+        shared: bytes | None,
+        additional: bytes = b"",
     ) -> ChildKeys:
         """Derive the keys of a CHILD_SA (RFC 7296 2.17).
 
@@ -72,10 +93,11 @@ class IkeKeying:
             nonce_i: The nonce of the initiator of the exchange that creates it.
             nonce_r: The nonce of that exchange's responder.
             shared: The result of its key exchange, None without one.
+            additional: The results of those that followed (RFC 9370 2.2.4).
         """
         encryption, integrity = _lengths(proposal)
         return derive_child_keys(
-            self._prf, self._sk_d, nonce_i, nonce_r, shared, encryption, integrity
+            self._prf, self._sk_d, nonce_i, nonce_r, shared, encryption, integrity, additional
         )
 
     def rekeyed(  # noqa: PLR0917 - the order of the RFC
@@ -87,6 +109,7 @@ class IkeKeying:
         initiator_spi: bytes,
         responder_spi: bytes,
         lengths: tuple[int, int],
+        additional: bytes,
     ) -> IkeKeys:
         """Derive the keys of a successor (RFC 7296 2.18); see `derive_rekeyed`."""
         return derive_rekeyed_ike_keys(
@@ -99,6 +122,7 @@ class IkeKeying:
             initiator_spi,
             responder_spi,
             *lengths,
+            additional,
         )
 
     def forget_authentication(self) -> None:
@@ -165,8 +189,11 @@ def derive_rekeyed(
     initiator_spi: bytes,
     responder_spi: bytes,
     is_initiator: bool,
+    additional: bytes = b"",
 ) -> tuple[IkeKeying, IkeKeys]:
     """Derive the keys of an IKE_SA that replaces another one (RFC 7296 2.18).
+
+    `additional` is what further key exchanges of the same exchange add (RFC 9370 2.2.4).
 
     Returns:
         The keying, and the keys as such for listeners that may see them.
@@ -176,7 +203,14 @@ def derive_rekeyed(
     """
     prf = _prf_of(proposal)
     keys = old.rekeyed(
-        prf, nonce_i, nonce_r, shared, initiator_spi, responder_spi, _lengths(proposal)
+        prf,
+        nonce_i,
+        nonce_r,
+        shared,
+        initiator_spi,
+        responder_spi,
+        _lengths(proposal),
+        additional,
     )
     return _keying(proposal, prf, keys, is_initiator=is_initiator), keys
 

@@ -12,11 +12,12 @@ from charon_core.encoding.registry import ExchangeType
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.farewells import Farewells
 from charon_core.sa.ike_sa import IkeSa
+from charon_core.sa.postponed import is_waiting
 from charon_core.sa.snapshot import snapshot_of
 from charon_core.sa.state import IkeState
 from charon_core.sa.strangers import Strangers
-from charon_core.sa.tasks.table import CONTINUES
-from charon_core.sa.wire import NO_SPI
+from charon_core.sa.tasks.table import goes_on
+from charon_core.sa.wire import NO_SPI, dscp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -228,18 +229,28 @@ class IkeSaManager:
         entry = self._by_spi.get(spi)
         if entry is None:
             if not _begins(header, spi):
-                for answer in self._farewells.answer(spi, packet.data, self._env.clock()):
+                answers = self._farewells.answer(spi, packet, self._env.clock())
+                for answer in answers:
                     self._env.send(answer)
+                if not answers:
+                    self._tell_lost(packet, header)
                 return False
             self.strangers.arrive(packet.source.host)
             return True
         ike = entry.ike
-        if entry.arrived - entry.begun >= MAX_WAITING:
+        if entry.arrived - entry.begun >= MAX_WAITING or is_waiting(ike):
             return False
-        if ike.is_half_open and (ike.state, header.exchange) not in CONTINUES:
+        if ike.is_half_open and not goes_on(ike, header.exchange):
             return False
         entry.arrived += 1
         return True
+
+    def _tell_lost(self, packet: Packet, header: Header) -> None:
+        """Prove to a peer that we know nothing of its IKE_SA, if it once was ours (RFC 6290)."""
+        tokens = self._env.crash_tokens
+        answer = tokens.answer(packet, header) if tokens is not None else None
+        if answer is not None:
+            self._env.send(answer)
 
     def dismiss(self, packet: Packet, header: Header) -> None:
         """Take back what `admit` has counted: no worker takes the datagram."""
@@ -370,7 +381,12 @@ class IkeSaManager:
             if entry.available is not None:
                 entry.available.notify()
 
-    def _update_index(self, entry: _Entry) -> None:
+    def reindex(self, ike: IkeSa) -> None:
+        """Let an IKE_SA be found by another SPI before it is checked in: answers come fast."""
+        with self._lock:
+            self._update_spi(self._by_number[ike.unique_id])
+
+    def _update_spi(self, entry: _Entry) -> None:
         ike = entry.ike
         if ike.own_spi != entry.spi:
             del self._by_spi[entry.spi]
@@ -378,6 +394,10 @@ class IkeSaManager:
             self._by_spi[entry.spi] = entry
             # What came for the old SPI does not wait any more: nobody will take it.
             entry.begun = entry.arrived
+
+    def _update_index(self, entry: _Entry) -> None:
+        ike = entry.ike
+        self._update_spi(entry)
         if ike.children_changed:
             ike.children_changed = False
             self._forget_children(entry)
@@ -394,7 +414,7 @@ class IkeSaManager:
     def _destroy(self, ike: IkeSa) -> None:
         request, answer = ike.tasks.last_answer()
         if answer and ike.keying is not None:
-            self._farewells.keep(ike.own_spi, request, answer, self._env.clock())
+            self._farewells.keep(ike.own_spi, request, answer, dscp_of(ike), self._env.clock())
         try:
             ike.destroy()
         finally:

@@ -21,6 +21,9 @@ class IkeParameters:
     """Longest time-out between two retransmissions; 0 = no limit."""
     half_open_timeout: float = 30.0
     """A responder forgets an IKE_SA that has not been authenticated after this time."""
+    patience: float = 10.0
+    """A message waits so long at the most for what has to be asked of others; never longer than
+    half of `half_open_timeout`."""
     delete_timeout: float = 30.0
     """An unanswered delete of our own ends after this time at the latest."""
     keep_alive: float = 20.0
@@ -39,6 +42,14 @@ class IkeParameters:
     """CHILD_SAs that a peer may have in one IKE_SA."""
     max_selector_pairs: int = 4096
     """Pairs of traffic selectors in all CHILD_SAs of one IKE_SA: each pair is three policies."""
+    max_virtual_ips: int = 8
+    """Virtual addresses that one peer may have of us."""
+    virtual_ip_interface: str = ""
+    """Interface that gets our virtual addresses; empty leaves it to the kernel interface."""
+    accept_domains: tuple[str, ...] = ()
+    """Domains that a gateway may have its name servers asked for alone (RFC 8598)."""
+    accept_trust_anchors: tuple[str, ...] = ()
+    """Domains whose DNSSEC trust anchors a gateway may replace (RFC 8598)."""
 
     make_before_break: bool = False
     """Reauthenticate by a second IKE_SA beside the old one, instead of after it."""

@@ -36,23 +36,31 @@ class PeerIndex:
     def __init__(self) -> None:
         # Guards the table.
         self._lock = threading.Lock()
-        self._members: dict[Ends, tuple[Member, ...]] = {}
+        self._members: dict[Ends, dict[int, Member]] = {}
 
-    def claim(self, ends: Ends, member: Member) -> tuple[Member, ...]:
-        """Add an IKE_SA, and return the others between the same two, oldest first."""
+    def claim(self, ends: Ends, member: Member) -> None:
+        """Add an IKE_SA; the cost does not grow with those that there are."""
         with self._lock:
-            others = self._members.get(ends, ())
-            self._members[ends] = (*others, member)
-            return others
+            self._members.setdefault(ends, {})[member.unique_id] = member
+
+    def others(self, ends: Ends, unique_id: int) -> list[Member]:
+        """Return the IKE_SAs between two that were added before this one, oldest first."""
+        found = []
+        with self._lock:
+            for number, member in self._members.get(ends, {}).items():
+                if number == unique_id:
+                    break
+                found.append(member)
+        return found
 
     def release(self, ends: Ends, unique_id: int) -> None:
         """Forget an IKE_SA, if it is known."""
         with self._lock:
-            left = tuple(m for m in self._members.get(ends, ()) if m.unique_id != unique_id)
-            if left:
-                self._members[ends] = left
-            else:
-                self._members.pop(ends, None)
+            members = self._members.get(ends)
+            if members is not None:
+                members.pop(unique_id, None)
+                if not members:
+                    del self._members[ends]
 
     def knows(self, ends: Ends) -> bool:
         """Whether an IKE_SA between these two is up."""

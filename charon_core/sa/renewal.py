@@ -27,6 +27,7 @@ class Renewal:
         remote: The peer's.
         replaces: The number of the IKE_SA that is to be deleted once the new one is up; 0 if it
             is gone already.
+        addresses: Virtual addresses that we had, to be asked for again.
     """
 
     peer: PeerConfig
@@ -34,6 +35,7 @@ class Renewal:
     local: Endpoint
     remote: Endpoint
     replaces: int = 0
+    addresses: tuple[str, ...] = ()
 
 
 def renew(ike: IkeSa, children: Iterable[ChildConfig], *, replaces: int = 0) -> bool:
@@ -41,7 +43,9 @@ def renew(ike: IkeSa, children: Iterable[ChildConfig], *, replaces: int = 0) -> 
     wanted = tuple(dict.fromkeys(children))
     if ike.peer_config is None or not wanted:
         return False
-    ike.env.renew(Renewal(ike.peer_config, wanted, ike.local, ike.remote, replaces))
+    ike.env.renew(
+        Renewal(ike.peer_config, wanted, ike.local, ike.remote, replaces, ike.virtual.local)
+    )
     return True
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from charon_core.config.traffic_selector import TrafficSelector
 
@@ -12,11 +13,30 @@ if TYPE_CHECKING:
     from charon_core.encoding.payloads import SelectorSubstructure, TrafficSelectors
 
 
-def resolve(selectors: Sequence[TrafficSelector], host: str) -> tuple[TrafficSelector, ...]:
-    """Put the host's address where a selector is dynamic; no selector at all means dynamic."""
-    if not selectors:
-        return (TrafficSelector.network(host),)
-    return tuple(ts.with_address(host) if ts.dynamic else ts for ts in selectors)
+def resolve(selectors: Sequence[TrafficSelector], *hosts: str) -> tuple[TrafficSelector, ...]:
+    """Put addresses where a selector is dynamic; no selector at all means dynamic.
+
+    Several addresses, virtual ones, make several selectors. `0.0.0.0` and `::` stand for an
+    address that is still to be assigned: any one of their family.
+    """
+    found: list[TrafficSelector] = []
+    for selector in selectors or (TrafficSelector.dynamic_of(),):
+        found += [_at(selector, host) for host in hosts] if selector.dynamic else [selector]
+    return tuple(found)
+
+
+def _at(selector: TrafficSelector, host: str) -> TrafficSelector:
+    if host not in _ANY:
+        return selector.with_address(host)
+    return replace(selector, dynamic=False, **_ANY[host])
+
+
+def _any_of(family: int) -> dict[str, Any]:
+    anything = TrafficSelector.any_of(family)
+    return {"family": family, "start": anything.start, "end": anything.end}
+
+
+_ANY: Final = {"0.0.0.0": _any_of(4), "::": _any_of(6)}
 
 
 def to_wire(selectors: Iterable[TrafficSelector]) -> tuple[SelectorSubstructure, ...]:

@@ -108,8 +108,8 @@ def snapshot_of(ike: IkeSa) -> IkeSaSnapshot:
         tasks_active=tuple(task.name for task in tasks.active),
         tasks_queued=tuple(task.name for task in tasks.queued),
         tasks_passive=tuple(task.name for task in tasks.passive),
-        local_vips=(),
-        remote_vips=(),
+        local_vips=ike.virtual.local,
+        remote_vips=ike.virtual.remote,
         half_open=ike.state in {IkeState.CREATED, IkeState.CONNECTING},
         children=tuple(_child(child, now) for child in ike.children),
     )

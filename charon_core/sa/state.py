@@ -97,8 +97,12 @@ class Trait(Flag):
     """Both sides announced IKE fragmentation (RFC 7383)."""
     SIGNATURE_AUTH = auto()
     """The peer announced hash algorithms for digital signatures (RFC 7427)."""
+    INTERMEDIATE = auto()
+    """The peer can do IKE_INTERMEDIATE exchanges (RFC 9242)."""
     PEER_WANTS_CERTIFICATE = auto()
     """The peer sent a certificate request."""
+    PEER_LOOKS_UP = auto()
+    """The peer fetches certificates of which it is sent a hash and a URL (RFC 7296 3.6)."""
 
     @property
     def nat_anywhere(self) -> bool:

@@ -31,6 +31,7 @@ class Agreement:
         nonce_r: The nonce of its responder.
         shared: The result of the key exchange.
         we_initiated: Whether we are the exchange's initiator, and so the new IKE_SA's.
+        additional: The results of further key exchanges (RFC 9370 2.2.4).
     """
 
     proposal: Proposal
@@ -40,6 +41,7 @@ class Agreement:
     nonce_r: bytes
     shared: bytes
     we_initiated: bool
+    additional: bytes = b""
 
     @property
     def lowest_nonce(self) -> bytes:
@@ -69,6 +71,7 @@ def make_successor(old: IkeSa, agreed: Agreement) -> IkeSa | None:
         initiator_spi=new.initiator_spi,
         responder_spi=new.responder_spi,
         is_initiator=agreed.we_initiated,
+        additional=agreed.additional,
     )
     new.leave_handshake()
     publish_ike_keys(new, agreed.proposal, keys)
@@ -79,13 +82,17 @@ def make_successor(old: IkeSa, agreed: Agreement) -> IkeSa | None:
 def take_over(new: IkeSa, old: IkeSa) -> None:
     """Give the new IKE_SA all that the old one has, and let that wait for its delete."""
     old.set_state(IkeState.REKEYED)
-    old.cancel_timers()
     new.children, old.children = old.children, []
     new.lingering, old.lingering = old.lingering, []
     new.children_changed = old.children_changed = True
     for child in (*new.children, *new.lingering):
         child.rename_owner(new.ref)
     _watch_children(new)
+    if old.is_timed(TimerKind.DESTROY):
+        new.start_timer(TimerKind.DESTROY, new.env.parameters.delete_timeout)
+    old.cancel_timers()
+    old.tasks.drop_follow_ups()
+    new.virtual.take_over(old.virtual)
     for task in old.tasks.take_queued():
         task.ike = new
         new.tasks.queue(task)

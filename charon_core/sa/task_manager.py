@@ -7,17 +7,17 @@ gets the same response again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.encoding.registry import ExchangeType
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.state import Arrival, IkeState
-from charon_core.sa.tasks.table import CONTINUES, ESTABLISHED_ORDER, RESPONDER, SETUP_ORDER
+from charon_core.sa.tasks.table import ESTABLISHED_ORDER, RESPONDER, SETUP_ORDER, goes_on
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task
 from charon_core.sa.tries import give_up, refused
-from charon_core.sa.wire import packets_of, protect, send
+from charon_core.sa.wire import answer, protect, send
 
 if TYPE_CHECKING:
     from charon_core.encoding.header import Header
@@ -30,6 +30,9 @@ _FIRST_INFORMATIVE_ATTEMPT = 1
 
 _WORKING: Final = frozenset({IkeState.ESTABLISHED, IkeState.REKEYED, IkeState.DELETING})
 """Where queued tasks may begin, one at a time."""
+
+_MAX_FOLLOW_UPS: Final = 4
+"""Exchanges of the peer that may wait for further key exchanges at the same time."""
 
 _MAX_STRANGER_REPEATS = 8
 """How often an IKE_SA_INIT response is sent again: its address may be a victim's, not the peer's.
@@ -49,12 +52,16 @@ class _Request:
         self.timer: Cancellable | None = None
 
 
+_Checkpoint = tuple[_Request | None, tuple[Task, ...], tuple[Task, ...], ExchangeType]
+
+
 class TaskManager:
     """Runs the tasks of one IKE_SA, in both roles."""
 
     __slots__ = (
         "_active",
         "_expected_id",
+        "_follow_ups",
         "_ike",
         "_passive",
         "_queued",
@@ -71,6 +78,7 @@ class TaskManager:
         self._queued: list[Task] = []
         self._active: list[Task] = []
         self._passive: list[Task] = []
+        self._follow_ups: dict[bytes, Task] = {}
         self._request: _Request | None = None
         self._request_id = 0
         self._expected_id = 0
@@ -206,7 +214,8 @@ class TaskManager:
                 return
         self._request_id += 1
         if self._ike.state is IkeState.CONNECTING:
-            self.exchange = ExchangeType.IKE_AUTH
+            is_due = bool(self._ike.handshake.additional)
+            self.exchange = ExchangeType.IKE_INTERMEDIATE if is_due else ExchangeType.IKE_AUTH
         else:
             self._ike.leave_handshake()
         self.initiate()
@@ -225,20 +234,20 @@ class TaskManager:
             return Arrival.WANTED if fits else Arrival.UNWANTED
         if header.message_id == self._expected_id:
             key = (self._ike.state, header.exchange)
-            if key in RESPONDER or (key in CONTINUES and self._passive):
+            if key in RESPONDER or (self._passive and goes_on(self._ike, header.exchange)):
                 return Arrival.WANTED
             return Arrival.UNWANTED
         if self._response and header.message_id == self._expected_id - 1:
             return Arrival.REPEATED
         return Arrival.UNWANTED
 
-    def repeat_response(self, datagram: bytes) -> None:
+    def repeat_response(self, packet: Packet) -> None:
         """Answer a repeated request, if it is the very datagram that was answered.
 
         Comparing keeps an attacker, who cannot know it, from making us send (RFC 7383 2.6.1
         asks for the same with fragments: only one of them triggers the response).
         """
-        if hash(datagram) != self._response_to:
+        if hash(packet.data) != self._response_to:
             return
         ike = self._ike
         if ike.is_half_open:
@@ -250,14 +259,14 @@ class TaskManager:
             "received retransmit of request with ID %d, retransmitting response",
             self._expected_id - 1,
         )  # fmt: skip
-        send(ike, self._response)
+        answer(ike, self._response, packet)
 
-    def process_request(self, message: Message, datagram: bytes) -> None:
+    def process_request(self, message: Message, packet: Packet) -> None:
         """Serve the peer's next request.
 
         Args:
             message: The request.
-            datagram: The one that completed it, by which a repetition is known again.
+            packet: The datagram that completed it, by which a repetition is known again.
         """
         ike = self._ike
         self.exchange = ExchangeType(message.exchange)
@@ -280,7 +289,8 @@ class TaskManager:
             elif outcome is Outcome.DESTROY:
                 ends = True
                 break
-        self.respond(message.exchange, message.message_id, out, datagram, refused=ends)
+        self.respond(message.exchange, message.message_id, out, packet, refused=ends)
+        ike.adopt_keying()
         if ends:
             ike.set_state(IkeState.DESTROYING)
             return
@@ -289,18 +299,52 @@ class TaskManager:
         self.initiate()
 
     def respond(
-        self, exchange: int, message_id: int, out: Outgoing, datagram: bytes, *, refused: bool
+        self, exchange: int, message_id: int, out: Outgoing, packet: Packet, *, refused: bool
     ) -> None:
-        """Send a response and keep it for repetitions of the request."""
+        """Send a response to where its request came from; keep it for repetitions of that."""
         ike = self._ike
         self._response = protect(ike, exchange, message_id, out, is_response=True, refused=refused)
-        self._response_to = hash(datagram)
+        self._response_to = hash(packet.data)
         self._expected_id = message_id + 1
-        send(ike, self._response)
+        answer(ike, self._response, packet)
 
-    def last_answer(self) -> tuple[int, tuple[Packet, ...]]:
+    def last_answer(self) -> tuple[int, tuple[bytes, ...]]:
         """Return the hash of the request that was answered last, and what was sent."""
-        return self._response_to, packets_of(self._ike, self._response)
+        return self._response_to, tuple(self._response)
+
+    # -- additional key exchanges ---------------------------------------------------------------
+
+    def keep_follow_up(self, link: bytes, task: Task) -> None:
+        """Keep a task whose next request names a link (RFC 9370 2.2.4); the oldest gives way."""
+        self._follow_ups[link] = task
+        while len(self._follow_ups) > _MAX_FOLLOW_UPS:
+            self._follow_ups.pop(next(iter(self._follow_ups))).abort()
+
+    def take_follow_up(self, link: bytes) -> Task | None:
+        """Return the task that a link stands for, once."""
+        return self._follow_ups.pop(link, None)
+
+    def drop_follow_ups(self) -> None:
+        """Give up what waits for further requests."""
+        tasks, self._follow_ups = self._follow_ups, {}
+        for task in tasks.values():
+            task.abort()
+
+    # -- what is put off ----------------------------------------------------------------------
+
+    def checkpoint(self) -> object:
+        """Return what `roll_back` puts back."""
+        return self._request, tuple(self._active), tuple(self._passive), self.exchange
+
+    def roll_back(self, checkpoint: object) -> None:
+        """Be as before a message was processed that has to wait (`NotYet`).
+
+        A request of ours that the message answers is not sent again: the answer is there.
+        """
+        request, active, passive, exchange = cast("_Checkpoint", checkpoint)
+        self._request = request
+        self._active, self._passive = list(active), list(passive)
+        self.exchange = exchange
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -329,6 +373,7 @@ class TaskManager:
     def flush(self) -> None:
         """Abort all tasks: the IKE_SA ends."""
         self._cancel_request()
+        self.drop_follow_ups()
         passive, self._passive = self._passive, []
         for task in (*self.take_watches(), *passive):
             task.abort()

@@ -63,12 +63,15 @@ def offer_of(
         remote: Selectors of the peer's side, as sent (TSi).
 
     Returns:
-        None if the request is not for transport mode, or is not one between the two hosts.
+        None if the request is not for transport mode, or is not one between the two hosts: one
+        that has a virtual address is behind the tunnel.
     """
     here, there = _only_host(local), _only_host(remote)
     if message.notify(NotifyType.USE_TRANSPORT_MODE) is None or not here or not there:
         return None
     own, peers = ike.local.host, ike.remote.host
+    if ike.local_hosts != (own,) or ike.remote_hosts != (peers,):
+        return None
     if (here != own and Trait.NAT_HERE not in ike.traits) or (
         there != peers and Trait.NAT_THERE not in ike.traits
     ):

@@ -97,6 +97,7 @@ def _start_over(ike: IkeSa, *, tell: bool = False) -> None:
     ike.tasks.restart()
     remote = ike.env.remote_endpoint(ike.ike_config) if ike.ike_config is not None else None
     ike.reset(ike.env.new_spi(), remote or ike.remote)
+    ike.env.reindex(ike)
     for old in waiting:
         if tell:
             old.finish(False)

@@ -21,13 +21,11 @@ CROSSING: Final = 10.0
 """Seconds within which an IKE_SA of each side counts as one initiative of both, which crossed."""
 
 
-def claim(ike: IkeSa) -> tuple[Member, ...]:
-    """Enter an IKE_SA as one with its peer; return the others, oldest first."""
-    if ike.local_id is None or ike.remote_id is None or ike.remote_id.is_any:
-        return ()
-    ends = (ike.local_id, ike.remote_id)
-    ike.claimed = ends
-    return ike.env.peers.claim(ends, _member(ike))
+def claim(ike: IkeSa) -> None:
+    """Enter an IKE_SA as one with its peer."""
+    if ike.local_id is not None and ike.remote_id is not None and not ike.remote_id.is_any:
+        ike.claimed = (ike.local_id, ike.remote_id)
+        ike.env.peers.claim(ike.claimed, _member(ike))
 
 
 def release(ike: IkeSa) -> None:
@@ -53,10 +51,18 @@ def settle(ike: IkeSa, message: Message) -> bool:
         Whether the new one may live.
     """
     policy = ike.peer_config.unique if ike.peer_config is not None else UniquePolicy.NEVER
-    others = [member for member in claim(ike) if member.unique_id != ike.replaces]
-    if not others or policy is UniquePolicy.NEVER:
-        return True
     is_first = message.notify(NotifyType.INITIAL_CONTACT) is not None
+    claim(ike)
+    is_indifferent = policy is UniquePolicy.NEVER or (policy is UniquePolicy.NO and not is_first)
+    if ike.claimed is None or is_indifferent:
+        return True
+    others = [
+        member
+        for member in ike.env.peers.others(ike.claimed, ike.unique_id)
+        if member.unique_id != ike.replaces
+    ]
+    if not others:
+        return True
     if policy is UniquePolicy.KEEP and not ike.is_initiator and not is_first:
         ike.alert(
             AlertKind.UNIQUE_KEPT,

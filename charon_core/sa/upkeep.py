@@ -10,6 +10,7 @@ from charon_core.sa.environment import TimerKind
 from charon_core.sa.lifetimes import may_reauthenticate
 from charon_core.sa.state import ChildState, IkeState, Trait
 from charon_core.sa.tasks.liveness import Liveness
+from charon_core.sa.wire import process_postponed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,8 @@ _SHORTEST_WAIT: Final = 0.1
 
 
 def _half_open_too_long(ike: IkeSa, _: int) -> None:
+    # The peer has no part in what its message waits for: it gets its answer.
+    process_postponed(ike)
     if not ike.is_half_open:
         return
     ike.alert(
@@ -39,6 +42,12 @@ def _lifetime_over(ike: IkeSa, _: int) -> None:
 def _delete_unanswered(ike: IkeSa, _: int) -> None:
     if ike.state is IkeState.DELETING:
         ike.log(Group.IKE, Level.CONTROL, "delete of IKE_SA %s unanswered, destroying it", ike)
+        ike.set_state(IkeState.DESTROYING)
+    elif ike.state.is_up:
+        ike.log(
+            Group.IKE, Level.CONTROL,
+            "peer does not answer, destroying IKE_SA %s without having deleted it", ike,
+        )  # fmt: skip
         ike.set_state(IkeState.DESTROYING)
     elif ike.state is IkeState.REKEYED:
         ike.log(

@@ -12,12 +12,18 @@ from charon_core.encoding.message import Message, open_message, seal_message
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import ExchangeType, NotifyType, PayloadType, name_of
 from charon_core.network.packet import Packet
+from charon_core.processing.errand import NotYet
+from charon_core.sa.crash_detection import has_crashed
 from charon_core.sa.path import follow_packet
+from charon_core.sa.postponed import Checkpoint, Kept, Postponed, is_waiting
 from charon_core.sa.reports import publish_message
 from charon_core.sa.state import Arrival, IkeState, Trait
+from charon_core.sa.tasks.ike_intermediate import cover
+from charon_core.sa.tries import restart
 
 if TYPE_CHECKING:
     from charon_core.encoding.header import Header
+    from charon_core.network.packet import Endpoint
     from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.tasks.task import Outgoing
 
@@ -32,9 +38,15 @@ def process_packet(ike: IkeSa, packet: Packet, header: Header) -> None:
 
     Never raises for anything that a peer can send.
     """
+    if is_waiting(ike):
+        return
+    if has_crashed(ike, packet, header):
+        restart(ike)
+        ike.set_state(IkeState.DESTROYING)
+        return
     arrival = ike.tasks.judge(header)
     if arrival is Arrival.REPEATED:
-        ike.tasks.repeat_response(packet.data)
+        ike.tasks.repeat_response(packet)
         return
     if arrival is Arrival.UNWANTED:
         _log_noise(
@@ -95,16 +107,49 @@ def _process(ike: IkeSa, message: Message, packet: Packet, header: Header) -> No
     ike.last_inbound = ike.env.clock()
     if message.exchange == ExchangeType.IKE_SA_INIT:
         ike.handshake.peer_message = packet.data
+    elif message.exchange == ExchangeType.IKE_INTERMEDIATE:
+        cover(ike, message, is_ours=False)
     follow_packet(ike, packet)
+    _hand_over(ike, Kept(message, packet, header))
+
+
+def process_postponed(ike: IkeSa, ticket: int | None = None) -> None:
+    """Take up the message that was put off, if it is still put off.
+
+    Args:
+        ike: The IKE_SA.
+        ticket: The number under which it was put off; None for whatever it is, and for good: it
+            is decided with what is there.
+    """
+    postponed = ike.postponed
+    if postponed is None or not postponed.is_waiting:
+        return
+    kept = postponed.take_for_good() if ticket is None else postponed.take(ticket)
+    if kept is not None:
+        _hand_over(ike, kept)
+
+
+def _hand_over(ike: IkeSa, kept: Kept) -> None:
+    """Have the tasks process a message, or put it off."""
+    message, packet, header = kept
+    before = Checkpoint(ike)
     try:
         if message.is_response:
             ike.tasks.process_response(message)
         else:
-            ike.tasks.process_request(message, packet.data)
+            ike.tasks.process_request(message, packet)
+    except NotYet as need:
+        before.restore()
+        if ike.postponed is None:
+            ike.postponed = Postponed()
+        ike.postponed.put_off(ike, need.errand, kept)
+        return
     except ParseError as error:
         # The payloads are well-formed, but what they hold cannot be (a reversed range, say).
         _refuse_malformed(ike, packet, header, error)
         ike.set_state(IkeState.DESTROYING)
+    if ike.postponed is not None:
+        ike.postponed.end()
 
 
 def _refuse_malformed(ike: IkeSa, packet: Packet, header: Header, error: ParseError) -> None:
@@ -127,7 +172,7 @@ def _refuse_malformed(ike: IkeSa, packet: Packet, header: Header, error: ParseEr
             ike.set_state(IkeState.DESTROYING)
         return
     notify = Notify.of(error.notify, error.notify_data)
-    ike.tasks.respond(header.exchange, header.message_id, [notify], packet.data, refused=initial)
+    ike.tasks.respond(header.exchange, header.message_id, [notify], packet, refused=initial)
     if initial or error.notify != NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD:
         ike.set_state(IkeState.DESTROYING)
 
@@ -171,6 +216,8 @@ def protect(
         return [data]
     if ike.keying is None:
         raise RuntimeError(f"IKE_SA {ike} has no keys to protect {summary}")
+    if exchange == ExchangeType.IKE_INTERMEDIATE:
+        cover(ike, message, is_ours=True)
     if Trait.FRAGMENTATION in ike.traits:
         return seal_fragments(message, ike.keying.outbound, _largest_message(ike))
     return [seal_message(message, ike.keying.outbound)]
@@ -181,14 +228,23 @@ def _largest_message(ike: IkeSa) -> int:
     return ike.env.parameters.fragment_size - overhead - _NON_ESP_MARKER
 
 
-def packets_of(ike: IkeSa, datagrams: list[bytes]) -> tuple[Packet, ...]:
-    """Return datagrams as they go to where the peer is now."""
-    dscp = ike.ike_config.dscp if ike.ike_config is not None else 0
-    return tuple(Packet(ike.local, ike.remote, data, dscp) for data in datagrams)
+def dscp_of(ike: IkeSa) -> int:
+    """Return the differentiated services code point of our datagrams."""
+    return ike.ike_config.dscp if ike.ike_config is not None else 0
 
 
 def send(ike: IkeSa, datagrams: list[bytes]) -> None:
-    """Hand datagrams to the network."""
-    for packet in packets_of(ike, datagrams):
-        ike.env.send(packet)
+    """Send a request to where the peer is now."""
+    _send(ike, datagrams, ike.local, ike.remote)
+
+
+def answer(ike: IkeSa, datagrams: list[bytes], request: Packet) -> None:
+    """Send a response to where its request came from (RFC 7296 2.11)."""
+    _send(ike, datagrams, request.destination, request.source)
+
+
+def _send(ike: IkeSa, datagrams: list[bytes], local: Endpoint, remote: Endpoint) -> None:
+    dscp = dscp_of(ike)
+    for data in datagrams:
+        ike.env.send(Packet(local, remote, data, dscp))
     ike.last_outbound = ike.env.clock()

@@ -7,6 +7,8 @@ import re
 import time
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?\Z")
 
 
 def absolute_path(value: str) -> str | None:
@@ -40,6 +42,44 @@ def addresses(value: tuple[str, ...]) -> str | None:
         except ValueError:
             return f"IP addresses ({item!r} is none)"
     return None
+
+
+def ipv4_addresses(value: tuple[str, ...]) -> str | None:
+    """Expect IPv4 addresses."""
+    for item in value:
+        try:
+            ipaddress.IPv4Address(item)
+        except ValueError:
+            return f"IPv4 addresses ({item!r} is none)"
+    return None
+
+
+def networks(value: tuple[str, ...]) -> str | None:
+    """Expect networks without host bits."""
+    for item in value:
+        try:
+            ipaddress.ip_network(item)
+        except ValueError as error:
+            return f'networks such as "10.1.0.0/16" ({item!r}: {error})'
+    return None
+
+
+def domains(value: tuple[str, ...]) -> str | None:
+    """Expect domain names in ASCII."""
+    for item in value:
+        if len(item) > 254 or not _DOMAIN.match(item):
+            return f"domain names in ASCII ({item!r} is none)"
+    return None
+
+
+def optional_path(value: str) -> str | None:
+    """Expect an absolute path, or nothing."""
+    return absolute_path(value) if value else None
+
+
+def optional_interface(value: str) -> str | None:
+    """Expect the name of an interface, or nothing."""
+    return interface_name(value) if value else None
 
 
 def time_format(value: str) -> str | None:

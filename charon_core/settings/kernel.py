@@ -34,6 +34,12 @@ class UserspaceSettings(Section):
     raw_esp: bool = option(
         True, "Send and take plain ESP (protocol 50) where no NAT is between and we may."
     )
+    guard: str = option(
+        "auto",
+        "Drop packets that a tunnel protects and that come or go around the device, by nf_tables. "
+        "auto: where the kernel can; on: no start without it.",
+        choices=("auto", "on", "off"),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -6,10 +6,12 @@ from collections.abc import Mapping  # noqa: TC003 - the reader looks at the ann
 from dataclasses import dataclass, field
 
 from charon_core.settings import checks
+from charon_core.settings.attributes import AttributeSettings
 from charon_core.settings.kernel import KernelSettings
 from charon_core.settings.log import LogSettings
 from charon_core.settings.option import Section, option, section
 from charon_core.settings.protocol import IkeSettings, NetworkSettings
+from charon_core.settings.revocation import RevocationSettings
 from charon_core.settings.table import PluginTable
 
 # The names of `charon_core.processing.job.Priority`; a test compares.
@@ -38,6 +40,11 @@ class ProcessSettings(Section):
         "Group to become, and group of the control sockets. Empty: the user's group.",
         check=checks.user_name,
         example='"charon"',
+    )
+    no_new_privileges: bool = option(
+        True,
+        "With a user: forbid everything that the daemon starts to gain rights, as sudo would. "
+        "false: where an updown script needs sudo.",
     )
     stop_timeout: float = option(
         2.0,
@@ -97,6 +104,11 @@ class PathSettings(Section):
     ipsec_d: str = option(
         "/etc/ipsec.d", "Folder of certificates and keys.", check=checks.absolute_path
     )
+    crl_cache: str = option(
+        "/etc/ipsec.d/crls",
+        "Folder that CRLs which were fetched are kept in (see revocation.cache_crls).",
+        check=checks.absolute_path,
+    )
     control_socket: str = option(
         "/var/run/charon.ctl", "Control socket of stroke.", check=checks.absolute_path
     )
@@ -111,6 +123,16 @@ class PathSettings(Section):
     lock_file: str = option(
         "/var/run/charon.lock",
         "Held by the daemon against a second one.",
+        check=checks.absolute_path,
+    )
+    crash_secret: str = option(
+        "/var/lib/charon/crash.secret",
+        "The secret that outlives the daemon, for ike.crash_detection.",
+        check=checks.absolute_path,
+    )
+    verdicts: str = option(
+        "/var/run/charon.verdicts",
+        "What went wrong last, by peer, for `charon explain`.",
         check=checks.absolute_path,
     )
 
@@ -144,6 +166,12 @@ class Settings(Section):
     network: NetworkSettings = section(NetworkSettings, "The IKE sockets")
     ike: IkeSettings = section(IkeSettings, "Times and limits of the protocol")
     kernel: KernelSettings = section(KernelSettings, "Who encrypts the traffic")
+    attributes: AttributeSettings = section(
+        AttributeSettings, "Virtual addresses, name servers and the like, from peers and for them"
+    )
+    revocation: RevocationSettings = section(
+        RevocationSettings, "What is asked of servers about certificates"
+    )
     log: LogSettings = section(LogSettings, "Where log lines go")
     plugins: PluginSettings = section(PluginSettings, "What loads, and the plugins' own tables")
     paths: PathSettings = section(PathSettings, "Files and sockets; --root DIR moves all of them")

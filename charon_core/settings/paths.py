@@ -30,10 +30,13 @@ class Paths(NamedTuple):
         ipsec_conf: Connections, for stroke and starter.
         ipsec_secrets: Secrets and private keys.
         ipsec_d: The folder of certificates, keys, CRLs.
+        crl_cache: The folder of CRLs that were fetched.
         control_socket: stroke's socket.
         xml_socket: smp's socket.
         pid_file: Exists from when the daemon is ready until it stops.
         lock_file: Locked as long as the daemon runs.
+        crash_secret: What quick crash detection makes tokens from.
+        verdicts: What went wrong last, by peer.
     """
 
     root: Path | None
@@ -41,10 +44,13 @@ class Paths(NamedTuple):
     ipsec_conf: Path
     ipsec_secrets: Path
     ipsec_d: Path
+    crl_cache: Path
     control_socket: Path
     xml_socket: Path
     pid_file: Path
     lock_file: Path
+    crash_secret: Path
+    verdicts: Path
 
     @classmethod
     def make(
@@ -66,10 +72,13 @@ class Paths(NamedTuple):
             ipsec_conf=below(root, configured.ipsec_conf),
             ipsec_secrets=below(root, configured.ipsec_secrets),
             ipsec_d=below(root, configured.ipsec_d),
+            crl_cache=below(root, configured.crl_cache),
             control_socket=below(root, configured.control_socket),
             xml_socket=below(root, configured.xml_socket),
             pid_file=below(root, configured.pid_file),
             lock_file=below(root, configured.lock_file),
+            crash_secret=below(root, configured.crash_secret),
+            verdicts=below(root, configured.verdicts),
         )
 
     def below_root(self, path: str | Path) -> Path:

@@ -131,6 +131,11 @@ class IkeSettings(Section):
         minimum=576,
         maximum=65535,
     )
+    crash_detection: bool = option(
+        True,
+        "Tell peers at once that their IKE_SAs are lost, after a crash, and believe theirs (RFC "
+        "6290).",
+    )
     make_before_break: bool = option(
         False,
         "Reauthenticate by a second IKE_SA beside the old one, so that traffic does not stop. "

@@ -102,6 +102,16 @@ def parse_table(table: PluginTable | Mapping[str, object], kind: type[T]) -> T:
     return result
 
 
+def problem_at(file: str | Path, position: Position, text: str) -> SettingsProblem:
+    """Return what turned out to be wrong with a key after the settings were read, with its line."""
+    try:
+        content = Path(file).read_text(errors="replace")
+    except OSError:
+        content = ""
+    line = _LazyLines(content).line_of(position)
+    return SettingsProblem(str(file), line, ".".join(map(str, position)), text)
+
+
 class _LazyLines:
     """The lines of keys, found when the first one is asked for."""
 

@@ -9,7 +9,6 @@ from charon_core.plugin import Feature, hookimpl
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from charon_core.attributes.manager import AttributeManager
     from charon_core.config.backend import BackendManager
     from charon_core.credentials.manager import CredentialManager
     from charon_core.plugin.facade import Daemon
@@ -51,12 +50,6 @@ class StrokePlugin:
         """Add the connections that clients send."""
         if self._runtime is not None:
             backends.add(self._runtime.connections)
-
-    @hookimpl
-    def charon_register_attributes(self, attributes: AttributeManager) -> None:
-        """Add the addresses that peers may choose."""
-        if self._runtime is not None:
-            attributes.add_provider(self._runtime.pools)
 
     @hookimpl
     def charon_reload(self, settings: PluginTable) -> None:

@@ -14,7 +14,6 @@ from charon_core.bus.listener import Group, Level
 from charon_core.config.memory import ConnectionTable
 from charon_core.settings import SettingsError, parse_table
 from charon_plugins.stroke.credentials.store import CredentialStore
-from charon_plugins.stroke.pools import GrantingProvider
 from charon_plugins.stroke.server.listener import Listener
 from charon_plugins.stroke.settings import StrokeSettings
 
@@ -38,7 +37,6 @@ class Runtime:
     Attributes:
         connections: the configuration backend.
         credentials: has the credential sets.
-        pools: the provider of addresses that peers choose.
     """
 
     def __init__(self, daemon: Daemon) -> None:
@@ -55,7 +53,6 @@ class Runtime:
         self.credentials = CredentialStore(
             daemon.paths.ipsec_secrets, daemon.paths.ipsec_d, lambda: self._settings, self._report
         )
-        self.pools = GrantingProvider(self._grants)
         self._dispatcher: Dispatcher | None = None
         self._listener = Listener(
             daemon.paths.control_socket,
@@ -103,10 +100,6 @@ class Runtime:
     def _timeout(self) -> float | None:
         return self._settings.timeout or None
 
-    def _grants(self, pool: str) -> bool:
-        peer = self.connections.peer_by_name(pool)
-        return peer is not None and pool in peer.pools
-
     def _on_request(self, data: bytes, connection: socket.socket) -> None:
         """Hand a complete message to the workers; what that needs is loaded with the first."""
         from charon_core.encoding.errors import ParseError
@@ -147,12 +140,20 @@ class Runtime:
             daemon.controller.unroute,
             report,
         )
-        control = ControlCommands(daemon.controller, daemon.backends, report, self._timeout)
+        credentials = CredentialCommands(self.credentials, daemon.credentials, report)
+        control = ControlCommands(
+            daemon.controller,
+            daemon.backends,
+            report,
+            self._timeout,
+            forget=credentials.purge,
+            is_refused=connections.is_refused,
+        )
         maintenance = MaintenanceCommands(daemon, lambda: self._settings, report)
         return Service(
             [
                 connections.table(),
-                CredentialCommands(self.credentials, report).table(),
+                credentials.table(),
                 control.table(),
                 StatusCommands(daemon).table(),
                 maintenance.table(),
@@ -168,8 +169,10 @@ class Runtime:
             certs=daemon.paths.ipsec_d / "certs",
             is_local=daemon.kernel.net.is_local,
             look_up=daemon.resolver.look_up,
-            add_pool=daemon.attributes.memory.add,
+            pools=daemon.attributes.memory,
             allow_swap=self._settings.allow_swap,
+            installable=daemon.kernel.installable,
+            missing=daemon.kernel.missing,
         )
 
 

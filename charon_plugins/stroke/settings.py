@@ -13,8 +13,8 @@ class StrokeSettings:
 
     max_concurrent: int = option(
         4,
-        "Requests handled at once; others wait. One place is kept for requests that do not wait "
-        "for a peer, so that 'status' is always answered.",
+        "Requests handled at once; others wait. Who waits for a peer takes no place, and "
+        "one is kept for requests that ask nobody for a passphrase: 'status' is always answered.",
         minimum=1,
         maximum=256,
     )

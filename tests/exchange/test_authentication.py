@@ -10,9 +10,12 @@ import pytest
 from charon_core.config.identification import Identification
 from charon_core.config.peer import AuthClass, AuthConfig, SendCert
 from charon_core.credentials.keys import PublicKey
+from charon_core.encoding.cursor import Cursor
 from charon_core.encoding.message import Message, open_message, seal_message
 from charon_core.encoding.payloads import Authentication, Certificate, CertificateRequest
+from charon_core.encoding.payloads import identification as wire
 from charon_core.encoding.registry import AuthMethod
+from charon_core.sa.authenticators import proof
 from tests.exchange.pki import DAY, NOW, Authority, key, spki
 from tests.exchange.world import Host, World, auth, connection, share_secret, tunnel
 
@@ -467,3 +470,43 @@ def test_flipping_any_octet_is_noticed(index: int) -> None:
     world.deliver(packet)
     world.run()
     assert world.moon.states == ["ESTABLISHED"]
+
+
+@pytest.mark.parametrize("who", ["psk", "certificates"])
+def test_reserved_octets_of_identities_are_covered_as_they_came(
+    monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """They are ignored (RFC 7296 3.5), but they are part of what AUTH covers (2.15)."""
+
+    def body_of(payload: wire.Identification) -> bytes:
+        return bytes((payload.id_type, 1, 2, 3)) + payload.data
+
+    covered = []
+
+    def own_body(identity: Identification) -> bytes:
+        covered.append(identity)
+        return bytes((identity.id_type, 1, 2, 3)) + identity.data
+
+    monkeypatch.setattr(wire.Identification, "encode_body", body_of)
+    monkeypatch.setattr(proof, "identity_body", own_body)
+    world = World()
+    peer = tunnel(world) if who == "psk" else certificate_tunnel(world)
+    outcome: list[bool] = []
+    world.moon.initiate(peer, outcome=outcome)
+    world.run()
+    assert outcome == [True]
+    # Each computed its own, and took the other's from the message.
+    assert {str(identity) for identity in covered} == {MOON, SUN}
+    assert len(covered) == 2
+
+
+def test_reserved_octets_survive_parsing() -> None:
+    payload = wire.IdentificationInitiator(2, b"moon", b"\x01\x02\x03")
+    body = payload.encode_body()
+    assert body == b"\x02\x01\x02\x03moon"
+    assert wire.IdentificationInitiator.parse_body(Cursor(body, "IDi")).reserved == b"\x01\x02\x03"
+    identity = Identification.from_wire(2, b"moon")
+    assert proof._body_as_it_came(body, identity) == body
+    # Of somebody else, or none at all: what we would send.
+    assert proof._body_as_it_came(b"\x02\x01\x02\x03sun", identity) == b"\x02\0\0\0moon"
+    assert proof._body_as_it_came(b"", identity) == b"\x02\0\0\0moon"

@@ -10,8 +10,10 @@ from charon_core.config.child import ChildMode
 from charon_core.config.keywords import parse_proposals
 from charon_core.config.traffic_selector import TrafficSelector
 from charon_core.encoding.message import open_message, seal_message
-from charon_core.encoding.payloads import SecurityAssociation, TrafficSelectorsInitiator
-from charon_core.encoding.registry import ProtocolId
+from charon_core.encoding.payloads import Notify, SecurityAssociation, TrafficSelectorsInitiator
+from charon_core.encoding.registry import NotifyType, ProtocolId
+from charon_core.sa.tasks.child_respond import ChildRespond
+from charon_core.sa.tasks.task import Outcome
 from tests.exchange.world import World, child, connection, establish, share_secret, tunnel
 
 
@@ -295,3 +297,39 @@ def test_what_cannot_be_negotiated_is_refused_and_the_ike_sa_lives(
     assert not world.sun.backend.states
     if role == "initiator":
         assert world.moon.recorder.said(reason)
+
+
+def test_of_children_with_the_same_selectors_the_one_whose_proposal_fits_is_taken() -> None:
+    world = World()
+    share_secret(world.moon)
+    share_secret(world.sun)
+    suns = {"local": ("10.2.0.0/16",), "remote": ("10.1.0.0/16",)}
+    connection(
+        world,
+        world.sun,
+        children=(child("x", esp="aes256gcm16!", **suns), child("y", esp="aes128gcm16!", **suns)),
+    )
+    outcome: list[bool] = []
+    world.moon.initiate(connection(world, world.moon), outcome=outcome)
+    world.run()
+    assert outcome == [True]
+    assert [c.config.name for c in world.sun.children] == ["y"]
+
+
+@pytest.mark.parametrize("kind", [NotifyType.CHILD_SA_NOT_FOUND, 8000])
+def test_any_error_is_a_refusal(kind: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    peer = establish(world)
+
+    def refuse(_task: ChildRespond, out: list[object]) -> Outcome:
+        out.append(Notify.of(kind))
+        return Outcome.DONE
+
+    monkeypatch.setattr(ChildRespond, "build_response", refuse)
+    world.sent.clear()
+    outcome: list[bool] = []
+    world.moon.initiate(peer, outcome=outcome)
+    world.run()
+    assert outcome == [False]
+    assert len(world.sent) == 2, "there is nothing to be deleted"
+    assert not world.moon.backend.reserved

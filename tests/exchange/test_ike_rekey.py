@@ -216,6 +216,20 @@ def test_what_was_queued_is_done_by_the_new_one() -> None:
         world.assert_nothing_left()
 
 
+def test_what_the_peer_asked_for_ends_with_what_it_was_to_replace() -> None:
+    """Found by the random walk: both rekey, one gives up before it hears the other's answer."""
+    world = tunnelled()
+    world.watch = lambda: None
+    rekey(world.sun)
+    world.sun.delete_ike()
+    rekey(world.moon)
+    world.elapse(31, deliver=False, keep=True)
+    assert world.sun.states == []
+    world.run()
+    world.elapse(300)
+    world.assert_nothing_left()
+
+
 # -- refusals --
 
 

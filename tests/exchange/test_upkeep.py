@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,19 @@ import pytest
 
 from charon_core.bus.events import ChildDown, IkeDown
 from charon_core.bus.listener import Level
+from charon_core.config.ike import IkeConfig
 from charon_core.kernel.interface import PolicyDirection
+from charon_core.network.packet import Endpoint
 from charon_core.sa.environment import TimerKind
 from charon_core.sa.jobs import ChildExpired
+from charon_core.sa.tasks.liveness import Liveness
+from tests.exchange.test_init import masquerade
 from tests.exchange.world import Recorder, World, child, connection, establish, share_secret
 
 if TYPE_CHECKING:
     from charon_core.bus.listener import Group
+    from charon_core.network.packet import Packet
+    from charon_core.sa.ike_sa import IkeSa
     from tests.exchange.world import Host
 
 
@@ -192,3 +199,83 @@ def test_retransmissions_follow_the_reference_timing() -> None:
     assert gaps == pytest.approx([4.0 * 1.8**n for n in range(5)], abs=0.11)
     assert world.now - begun == pytest.approx(165, abs=1.5)
     world.assert_nothing_left()
+
+
+# -- where answers go, and how long a delete may take --
+
+
+def ask(ike: IkeSa) -> None:
+    ike.tasks.queue(Liveness(ike))
+    ike.tasks.initiate()
+
+
+def test_an_answer_goes_to_where_its_request_came_from() -> None:
+    """RFC 7296 2.11, whether or not the IKE_SA follows the peer there."""
+    world = World()
+    establish(world)
+    world.moon.with_ike(ask)
+    request = world.in_flight.pop()
+    world.sent.clear()
+    elsewhere = Endpoint(request.source.host, 40000)
+    world.sun.receive(replace(request, source=elsewhere))
+    assert [packet.destination for packet in world.sent] == [elsewhere]
+    again = Endpoint(request.source.host, 40001)
+    world.sun.receive(replace(request, source=again))
+    assert world.sent[-1].destination == again, "and so does its repetition"
+
+
+def test_the_answer_of_an_ike_sa_that_is_gone_goes_there_as_well() -> None:
+    world = World()
+    establish(world)
+    world.moon.delete_ike()
+    request = world.in_flight.pop()
+    world.sun.receive(request)
+    world.sent.clear()
+    elsewhere = Endpoint(request.source.host, 40000)
+    world.sun.receive(replace(request, source=elsewhere))
+    assert [packet.destination for packet in world.sent] == [elsewhere]
+
+
+def test_a_mapping_that_changes_before_the_answer_comes_is_survived() -> None:
+    world = World()
+    masquerade(world)
+    share_secret(world.moon)
+    share_secret(world.sun)
+    suns = connection(world, world.sun)
+    world.sun.connections.remove("net")
+    anywhere = IkeConfig(name="net", remote=("%any",), proposals=suns.ike.proposals)
+    world.sun.connections.add(replace(suns, ike=anywhere))
+    world.moon.initiate(connection(world, world.moon))
+    world.run()
+    old = world.nat
+    assert old is not None
+    world.moon.with_ike(ask)
+    world.step()
+    world.drop()  # The request has arrived; the answer is lost, and the NAT starts anew.
+    outside = "198.51.100.9"
+
+    def new(packet: Packet) -> Packet:
+        if packet.destination == Endpoint(outside, 55555):
+            return replace(packet, destination=Endpoint(world.moon.address, 4500))
+        if packet.destination.host == outside:
+            return replace(packet, destination=Endpoint("203.0.113.99", 1))
+        packet = old(packet)
+        if packet.source.host == outside:
+            return replace(packet, source=Endpoint(outside, 55555))
+        return packet
+
+    world.nat = new
+    world.elapse(400)
+    assert world.moon.states == world.sun.states == ["ESTABLISHED"]
+
+
+def test_a_delete_behind_an_unanswered_request_is_bounded() -> None:
+    world = World()
+    establish(world)
+    world.moon.with_ike(ask)
+    world.in_flight.clear()
+    done: list[bool] = []
+    world.moon.with_ike(lambda ike: ike.delete(done.append))
+    world.elapse(31, deliver=False)
+    assert done == [True]
+    assert world.moon.states == []

@@ -30,12 +30,15 @@ from charon_core.credentials.manager import CredentialManager
 from charon_core.credentials.sets import MemorySet, SecretKind, SharedSecret
 from charon_core.crypto.secret import Secret
 from charon_core.eap.registry import EapRegistry
-from charon_core.encoding.header import Header
+from charon_core.encoding.errors import ParseError
+from charon_core.encoding.header import MAJOR_VERSION, Header
 from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import PolicyDirection
 from charon_core.kernel.manager import KernelInterface
 from charon_core.kernel.null import NullBackend
+from charon_core.kernel.static_net import StaticNet
 from charon_core.network.packet import Endpoint, Packet
+from charon_core.sa.crash_detection import CrashTokens
 from charon_core.sa.environment import Environment, TimerKind
 from charon_core.sa.jobs import ProcessMessage, TimerDue
 from charon_core.sa.kernel_events import KernelEventHandler
@@ -103,26 +106,6 @@ class LivingKernel(NullBackend):
             self.inject_expire(spec.id, hard=hard)
 
 
-class StillNet:
-    """The addresses of a host that never change."""
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-
-    def start(self, events: object) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def source_address(self, destination: str) -> str | None:
-        return self._host
-
-    def local_addresses(self) -> list[str]:
-        return [self._host]
-
-    def is_local(self, host: str) -> bool:
-        return host == self._host
-
-
 class Recorder:
     """Keeps what a daemon says: log lines, events, alerts."""
 
@@ -164,6 +147,7 @@ class Host:
         self.address = address
         self.bus = Bus(clock=lambda: EPOCH + world.now)
         self.recorder = Recorder()
+        self.said_by_others: list[str] = []
         self.bus.add_logger(self.recorder)
         self.bus.add_listener(self.recorder)
         self.connections = ConnectionTable("test")
@@ -173,7 +157,9 @@ class Host:
         backends.add(self.connections)
         self.credentials = CredentialManager()
         self.credentials.add(self.secrets)
-        self.kernel = KernelInterface(self.backend, StillNet(address))
+        self.net = StaticNet({address: "eth0"})
+        self.kernel = KernelInterface(self.backend, self.net)
+        self.attributes = AttributeManager(self.said_by_others.append)
         self.keepalives: list[tuple[Endpoint, Endpoint]] = []
         self.timers: list[VirtualTimer] = []
         self.jobs: list[Job] = []
@@ -196,7 +182,7 @@ class Host:
             backends=backends,
             credentials=self.credentials,
             kernel=self.kernel,
-            attributes=AttributeManager(),
+            attributes=self.attributes,
             eap=EapRegistry(),
             random=self.random,
             parameters=parameters,
@@ -207,6 +193,7 @@ class Host:
             wall_clock=lambda: EPOCH + world.now,
             local_port=lambda natt: 4500 if natt else 500,
             new_spi=lambda: self.manager.new_spi(),  # noqa: PLW0108 - it is made below
+            reindex=lambda ike: self.manager.reindex(ike),  # noqa: PLW0108
             make_successor=lambda *args: self.manager.make_successor(*args),  # noqa: PLW0108
             borrow=lambda number: self.manager.borrow(number),  # noqa: PLW0108
             renew=self.renew,
@@ -215,6 +202,7 @@ class Host:
             hold=self.traps.hold,
             remote_endpoint=lambda config: Endpoint(config.remote[0], config.remote_port),
             child_ids=child_ids,
+            crash_tokens=CrashTokens(self.random.bytes(32)) if world.detects_crashes else None,
         )
         self.manager = IkeSaManager(self.env)
         self.kernel.add_listener(
@@ -281,7 +269,11 @@ class Host:
 
     def receive(self, packet: Packet) -> None:
         """Take a datagram, as the receiver and a worker would."""
-        if self.manager.admit(packet, Header.parse(packet.data)):
+        try:
+            header = Header.parse(packet.data)
+        except ParseError:
+            return
+        if header.version[0] == MAJOR_VERSION and self.manager.admit(packet, header):
             self.work_off(packet)
 
     def work_off(self, packet: Packet) -> None:
@@ -374,6 +366,15 @@ class Host:
             "states": self.backend.states,
             "policies": self.backend.policies,
             "reserved": self.backend.reserved,
+            "virtual addresses": self.net.virtual,
+            "routes": self.net.routes,
+            "leases": [
+                lease
+                for pool in self.attributes.memory.all()
+                for lease in pool.leases()
+                if lease.online
+            ],
+            "attributes": self.attributes.installed,
             "IKE_SAs": self.states,
             "half-open": self.manager.count(),
             "timers": [
@@ -389,8 +390,14 @@ class World:
     """The network between two hosts, moon and sun, and the time."""
 
     def __init__(
-        self, *, parameters: IkeParameters | None = None, ipv6: bool = False, seed: int = 1
+        self,
+        *,
+        parameters: IkeParameters | None = None,
+        ipv6: bool = False,
+        seed: int = 1,
+        detects_crashes: bool = False,
     ) -> None:
+        self.detects_crashes = detects_crashes
         self.now = 1000.0
         self.numbers = itertools.count()
         self.in_flight: list[Packet] = []

@@ -64,10 +64,16 @@ class Charon:
         """The daemon's control socket."""
         return self.folder / "var/run/charon.ctl"
 
-    def write(self, tunnels: Iterable[Tunnel], authority: pki.Authority | None = None) -> None:
-        """Write ipsec.conf, ipsec.secrets and the certificates."""
+    def write(
+        self,
+        tunnels: Iterable[Tunnel],
+        authority: pki.Authority | None = None,
+        *,
+        more: str = "",
+    ) -> None:
+        """Write ipsec.conf with further sections, ipsec.secrets and the certificates."""
         tunnels = list(tunnels)
-        (self.folder / "etc/ipsec.conf").write_text(ipsec_conf(tunnels, side=self.side))
+        (self.folder / "etc/ipsec.conf").write_text(more + ipsec_conf(tunnels, side=self.side))
         (self.folder / "etc/ipsec.secrets").write_text(ipsec_secrets(tunnels, side=self.side))
         if authority is not None:
             base = self.folder / "etc/ipsec.d"

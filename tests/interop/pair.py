@@ -106,16 +106,21 @@ def paired(
     *,
     settings: str = SETTINGS,
     their_settings: str = "",
+    more: str = "",
+    authority: pki.Authority | None = None,
 ) -> Iterator[Pair]:
-    """Start both daemons with these tunnels; at the end they must stop in order."""
-    authority = pki.Authority()
+    """Start both daemons with these tunnels; at the end they must stop in order.
+
+    `more` are further sections of our ipsec.conf.
+    """
+    authority = authority or pki.Authority()
     ours = Charon(lab.ours, folder / "ours", settings=settings)
     theirs = StrongSwan(lab.theirs, folder / "theirs", more=their_settings)
     logs += [ours.log, theirs.log]
     for tunnel in tunnels:
         for side, host in zip(Side, lab.hosts, strict=True):
             host.add_address("lo", *tunnel.addresses(side))
-    ours.write(tunnels, authority)
+    ours.write(tunnels, authority, more=more)
     theirs.write_credentials(tunnels, authority)
     try:
         theirs.start()

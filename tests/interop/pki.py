@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -16,12 +17,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from tests.interop.tunnels import Side, key_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import (
@@ -90,11 +92,24 @@ class Authority:
             x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
         )
         self.pem = issuer._sign(builder)
+        #: The certificates that it has issued, by the name that they are for.
+        self.issued: dict[str, x509.Certificate] = {}
 
     def issue(
-        self, identity: str, kind: str, owner: str, *, padding: int = 0, days: int = 365
+        self,
+        identity: str,
+        kind: str,
+        owner: str,
+        *,
+        padding: int = 0,
+        days: int = 365,
+        responder: str = "",
+        crl: str = "",
     ) -> bytes:
-        """Return a certificate for a DNS name, as PEM; `padding` octets make it large."""
+        """Return a certificate for a DNS name, as PEM; `padding` octets make it large.
+
+        `responder` and `crl` are where it says that its revocation is told.
+        """
         public = key(kind, owner).public_key()
         names = [x509.DNSName(identity)]
         names += [x509.DNSName(f"{n:04}.{'x' * 50}.example") for n in range(padding // 64)]
@@ -104,7 +119,66 @@ class Authority:
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
             critical=False,
         )
-        return self._sign(builder)
+        for extension in _places(responder, crl):
+            builder = builder.add_extension(extension, critical=False)
+        pem = self._sign(builder)
+        self.issued[identity] = x509.load_pem_x509_certificate(pem)
+        return pem
+
+    def by_hash(self, digest: str) -> bytes:
+        """Return the certificate with this SHA-1 hash, DER; empty if there is none."""
+        ders = (certificate.public_bytes(Encoding.DER) for certificate in self.issued.values())
+        return next((der for der in ders if sha1(der).hexdigest() == digest), b"")
+
+    def crl(self, *revoked: str) -> bytes:
+        """Return a revocation list, DER, with the certificates of these names."""
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now - dt.timedelta(minutes=1))
+            .next_update(now + _DAY)
+            .add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+        )
+        for name in revoked:
+            entry = x509.RevokedCertificateBuilder(self.issued[name].serial_number, now)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+    def ocsp(self, request: bytes, *revoked: str) -> bytes:
+        """Answer an OCSP request, DER; the certificates of these names are revoked."""
+        asked = ocsp.load_der_ocsp_request(request)
+        now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+        certificate = next(
+            (c for c in self.issued.values() if c.serial_number == asked.serial_number), None
+        )
+        if certificate is None:
+            status = ocsp.OCSPResponseStatus.UNAUTHORIZED
+            return ocsp.OCSPResponseBuilder.build_unsuccessful(status).public_bytes(Encoding.DER)
+        is_revoked = any(self.issued[name] == certificate for name in revoked)
+        states = ocsp.OCSPCertStatus
+        own = x509.load_pem_x509_certificate(self.pem)
+        builder = (
+            ocsp.OCSPResponseBuilder()
+            .add_response(
+                cert=certificate,
+                issuer=own,
+                algorithm=asked.hash_algorithm,
+                cert_status=states.REVOKED if is_revoked else states.GOOD,
+                this_update=now - dt.timedelta(minutes=1),
+                next_update=now + _DAY,
+                revocation_time=now if is_revoked else None,
+                revocation_reason=x509.ReasonFlags.superseded if is_revoked else None,
+            )
+            .responder_id(ocsp.OCSPResponderEncoding.HASH, own)
+        )
+        for extension in asked.extensions:
+            builder = builder.add_extension(extension.value, critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
 
     def _builder(
         self, subject: x509.Name, public: CertificatePublicKeyTypes, days: int
@@ -174,7 +248,19 @@ def _certificate(tunnel: Tunnel, side: Side, authority: Authority) -> bytes:
         side.name,
         padding=tunnel.padding,
         days=-1 if defect == "expired" else 365,
+        responder=tunnel.ocsp,
+        crl=tunnel.crl,
     )
+
+
+def _places(responder: str, crl: str) -> Iterator[x509.ExtensionType]:
+    if responder:
+        method = AuthorityInformationAccessOID.OCSP
+        place = x509.AccessDescription(method, x509.UniformResourceIdentifier(responder))
+        yield x509.AuthorityInformationAccess([place])
+    if crl:
+        names = [x509.UniformResourceIdentifier(crl)]
+        yield x509.CRLDistributionPoints([x509.DistributionPoint(names, None, None, None)])
 
 
 def _distinguished_name(common_name: str) -> x509.Name:

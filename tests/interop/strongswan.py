@@ -29,7 +29,7 @@ NEEDED = (
 
 #: kernel-libipsec is before kernel-netlink, so that ESP is done in user space: the kernel that
 #: the tests run on may have none. openssl is before the others since it is many times as fast.
-_PLUGINS = (
+PLUGINS = (
     "random nonce openssl aes sha1 sha2 md5 hmac kdf gcm ccm ctr xcbc cmac chapoly curve25519 gmp "
     "pem pkcs1 pkcs8 pubkey x509 constraints revocation kernel-libipsec kernel-netlink "
     "socket-default stroke vici updown counters"
@@ -64,14 +64,15 @@ class StrongSwan:
 
     side = Side.THEIRS
 
-    def __init__(self, host: Host, folder: Path, *, more: str = "") -> None:
+    def __init__(self, host: Host, folder: Path, *, more: str = "", more_plugins: str = "") -> None:
         self.host = host
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._program: Program | None = None
         self.log = Log(f"strongSwan at {host.role}", folder / "charon.log")
         self._settings = folder / "strongswan.conf"
-        self._settings.write_text(_SETTINGS.format(plugins=_PLUGINS, folder=folder, more=more))
+        plugins = f"{PLUGINS} {more_plugins}"
+        self._settings.write_text(_SETTINGS.format(plugins=plugins, folder=folder, more=more))
         (folder / "ipsec.secrets").touch()
         for name in _FOLDERS.split():
             (folder / "swanctl" / name).mkdir(parents=True)
@@ -136,8 +137,12 @@ class StrongSwan:
 
     def load(self, tunnels: Iterable[Tunnel]) -> None:
         """Load these tunnels, and no others."""
+        self.load_text(swanctl_conf(tunnels))
+
+    def load_text(self, text: str) -> None:
+        """Load what is configured in this swanctl.conf, and nothing else."""
         file = self.folder / "swanctl/swanctl.conf"
-        file.write_text(swanctl_conf(tunnels))
+        file.write_text(text)
         code, output = self.swanctl("--load-all", "--noprompt", "--file", str(file))
         assert code == 0, output
         assert "failed" not in output, output

@@ -186,7 +186,7 @@ def test_their_stroke_asks_our_daemon(pair: Pair, their_stroke: Stroke) -> None:
     their_stroke("loglevel", "ike", "3")
     their_stroke("loglevel", "ike", "1")
     assert their_stroke("up", "nobody").strip() == "no config named 'nobody'"
-    assert their_stroke("down", "nobody") == ""
+    assert their_stroke("down", "nobody") == "terminate: no IKE_SA is called 'nobody'\n"
 
     # A changed secret counts once it has been read again.
     tunnel = TUNNELS[0]

@@ -47,6 +47,7 @@ class Tunnel:
         padding: octets that make the certificates large.
         defect: what is wrong with a certificate: "untrusted", "expired" or "other-name".
         defective: whose certificate that is.
+        ocsp, crl: Where the certificates of both ends say that revocation is told.
         inner: 4 or 6, the family inside of the tunnel; None for that of the path.
         selectors: networks at each end of the one CHILD_SA.
         second_esp: proposals of a second CHILD_SA, named like the first with "-2" behind.
@@ -74,6 +75,8 @@ class Tunnel:
     padding: int = 0
     defect: str = ""
     defective: Side = Side.THEIRS
+    ocsp: str = ""
+    crl: str = ""
     inner: int | None = None
     selectors: int = 1
     second_esp: str = ""

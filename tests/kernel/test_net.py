@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from charon_core.kernel.interface import BYPASS_MARK, KernelError, Route, SaNotFound
+from charon_core.kernel.interface import BYPASS_MARK, KernelError, Route, SaNotFound, Way
 from charon_core.kernel.net import RtnetlinkNet
 from tests.kernel.namespaces import in_new_network, sh
 from tests.unit.kernel.factories import Recorder, Surroundings
@@ -66,11 +66,15 @@ def test_answers() -> None:
             assert net.is_local("127.0.0.1")
             assert net.is_local("2001:db8:1::1")
             assert not net.is_local("10.0.1.2")
+            assert net.way_to("8.8.8.8") == Way("left", "10.0.1.254")
+            assert net.way_to("10.0.2.7") == Way("right")
+            assert net.way_to("2a00::1") == Way("left", "2001:db8:1::fe")
             assert net.mtu("8.8.8.8") == 1500
             assert net.mtu("10.9.0.1") == 1300
             sh("ip link set left down; ip route del default 2>/dev/null || true")
             assert net.source_address("8.8.8.8") is None
             assert net.mtu("8.8.8.8") is None
+            assert net.way_to("8.8.8.8") is None
             assert surroundings.lines == []
 
     in_new_network(body)
@@ -152,10 +156,12 @@ def test_virtual_addresses_are_counted_and_removed() -> None:
                 assert shown in sh("ip addr show dev left")
                 assert host not in net.local_addresses()
                 assert net.is_local(host)
+                assert net.virtual_addresses() == [host]
                 net.remove_address(host, "left")
                 assert shown in sh("ip addr show dev left")
                 net.remove_address(host, "left")
                 assert shown not in sh("ip addr show dev left")
+                assert net.virtual_addresses() == []
                 with pytest.raises(SaNotFound, match="never added"):
                     net.remove_address(host, "left")
             assert "deprecated" in _with_address(net, "2001:db8:77::2")
@@ -165,6 +171,18 @@ def test_virtual_addresses_are_counted_and_removed() -> None:
             net.add_address("10.77.0.4", "left")
             net.remove_address("10.77.0.4", "left")
             net.add_address("10.77.0.3", "left")
+            assert not net.is_virtual("10.0.1.1")
+            # A daemon that crashed has left an address behind: the next one takes it over.
+            crashed = RtnetlinkNet(Surroundings().context)
+            crashed.add_address("10.77.0.5", "left")
+            assert crashed._netlink is not None
+            crashed._netlink.close()
+            with running_net() as (heir, _, _):
+                assert heir.is_virtual("10.77.0.5")
+                assert "10.77.0.5" not in heir.local_addresses()
+                heir.add_address("10.77.0.5", "left")
+                heir.remove_address("10.77.0.5", "left")
+                assert "10.77.0.5" not in sh("ip addr")
         assert "10.77.0.3" not in sh("ip addr")
         assert "10.77.0.4" in sh("ip addr")
 

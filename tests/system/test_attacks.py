@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
+import time
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ from charon_core.crypto.key_exchange import generate
 from charon_core.encoding.message import Message
 from charon_core.encoding.payloads import KeyExchange, Nonce, Notify, SecurityAssociation
 from charon_core.encoding.registry import ExchangeType, KeyExchangeId, NotifyType, ProtocolId
-from tests.system.test_daemon import Daemon, ask
+from tests.system.test_daemon import CHARON, Daemon, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,3 +101,26 @@ def test_a_flood_fills_neither_the_log_nor_the_daemon(
     assert ask(daemon.root / "var/run/charon.ctl").startswith("Security Associations (0 up")
     assert len(daemon.log) < 30_000
     assert "job '" not in daemon.log
+
+
+def test_what_went_wrong_is_explained_afterwards(daemon: Daemon, attacker: socket.socket) -> None:
+    for _ in range(3):
+        assert answer(attacker, init())[0] == "NO_PROPOSAL_CHOSEN"
+    file = daemon.root / "var/run/charon.verdicts"
+    deadline = time.monotonic() + PATIENCE
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert daemon.end() == 0
+
+    def explain(*words: str) -> str:
+        command = [str(CHARON), "explain", "--root", str(daemon.root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    shown = explain("127.0.0.7")
+    assert "127.0.0.7, 3 times: peer-config-missing" in shown
+    assert "load a connection whose addresses" in " ".join(shown.split())
+    (line,) = explain("--json").splitlines()
+    assert json.loads(line)["times"] == 3
+    assert "nothing has gone wrong with 'nobody'" in explain("nobody")

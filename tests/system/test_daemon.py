@@ -10,8 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHARON = Path(sys.executable).parent / "charon"
 READY_WITHIN = 20.0
@@ -174,6 +178,28 @@ def test_hup_reopens_the_log_and_keeps_the_daemon(tmp_path: Path) -> None:
         assert "stopping" in daemon.log
 
 
+def test_hup_before_anything_is_ready_ends_nobody(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        status = Path(f"/proc/{daemon.process.pid}/status")
+        # From the first moment in which our own code runs.
+        deadline = time.monotonic() + READY_WITHIN
+        while not _blocks(status, signal.SIGHUP):
+            assert time.monotonic() < deadline
+        assert not daemon.pid_file.exists()
+        for _ in range(20):
+            daemon.process.send_signal(signal.SIGHUP)
+            time.sleep(0.01)
+        daemon.wait_ready()
+        daemon.wait_log("reloading")
+        assert daemon.end() == 0
+
+
+def _blocks(status: Path, number: int) -> bool:
+    lines = status.read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigBlk"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def test_hup_with_a_broken_settings_file_changes_nothing(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.wait_ready()
@@ -295,31 +321,147 @@ def test_json_log_lines(tmp_path: Path) -> None:
         assert daemon.end() == 0
 
 
-@pytest.mark.root
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_privileges_are_dropped_to_three_capabilities(tmp_path: Path) -> None:
-    settings = free_ports() + NULL + LOG + '\n[charon]\nuser = "nobody"\n'
-    os.chmod(tmp_path, 0o755)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Callable[..., Daemon]:
+    """Start a daemon that becomes nobody, in folders of root that everybody may look into."""
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         os.chmod(folder, 0o755)
     program, environment = program_for_everybody()
-    with Daemon(tmp_path, settings, tuple(program), env={**os.environ, **environment}) as daemon:
+
+    def start(more: str = "", **variables: str) -> Daemon:
+        settings = free_ports() + NULL + LOG + '\n[charon]\nuser = "nobody"\n' + more
+        environ = {**os.environ, **environment, **variables}
+        if "PYTHONPATH" in variables and "PYTHONPATH" in environment:
+            environ["PYTHONPATH"] = f"{environment['PYTHONPATH']}:{variables['PYTHONPATH']}"
+        return Daemon(tmp_path, settings, tuple(program), env=environ)
+
+    return start
+
+
+@pytest.mark.root
+@as_root
+@pytest.mark.parametrize("for_good", [True, False])
+def test_privileges_are_dropped_to_three_capabilities(
+    tmp_path: Path, as_nobody: Callable[..., Daemon], for_good: bool
+) -> None:
+    kept = 1 << 10 | 1 << 12 | 1 << 13
+    with as_nobody(f"no_new_privileges = {str(for_good).lower()}\n") as daemon:
         daemon.wait_ready()
         daemon.wait_log("ready after")
         for thread in Path(f"/proc/{daemon.process.pid}/task").iterdir():
             lines = (thread / "status").read_text().splitlines()
             fields = {k: v.split() for k, _, v in (line.partition(":") for line in lines)}
             assert set(fields["Uid"]) == {"65534"}, fields["Name"]
-            assert int(fields["CapEff"][0], 16) == 1 << 10 | 1 << 12 | 1 << 13
-            assert int(fields["CapPrm"][0], 16) == 1 << 10 | 1 << 12 | 1 << 13
+            assert int(fields["CapEff"][0], 16) == kept
+            assert int(fields["CapPrm"][0], 16) == kept
+            assert (int(fields["CapBnd"][0], 16) == kept) is for_good
+            assert fields["NoNewPrivs"] == ["1" if for_good else "0"]
         assert ask(tmp_path / "var/run/charon.ctl").startswith("Security Associations")
+        assert daemon.end() == 0
+        # Both lie in a folder where this user may remove nothing.
+        assert not (tmp_path / "var/run/charon.ctl").exists()
+        assert not (tmp_path / "var/run/charon.pid").exists()
+        assert (tmp_path / "var/run/charon.lock").exists()
+
+
+@pytest.mark.root
+@as_root
+def test_a_user_without_rights_logs_on_after_a_rotation(
+    tmp_path: Path, as_nobody: Callable[..., Daemon]
+) -> None:
+    log, old = tmp_path / "var/log/charon.log", tmp_path / "var/log/old.log"
+    with as_nobody() as daemon:
+        daemon.wait_ready()
+        daemon.wait_log("ready after")
+        assert log.stat().st_uid == 65534
+        # The file is there, and may be opened again.
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_log("reloading")
+        ask(tmp_path / "var/run/charon.ctl", 19)
+        assert "cannot be" not in daemon.log
+        # It is not, and none can be made: what is open is kept.
+        log.rename(old)
+        daemon.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + READY_WITHIN
+        while "cannot be opened anew: Permission denied" not in old.read_text():
+            assert time.monotonic() < deadline, old.read_text()
+            time.sleep(0.01)
+        assert daemon.end() == 0
+        assert "stopping" in old.read_text()
+
+
+@pytest.mark.root
+@as_root
+def test_secrets_that_the_user_cannot_read_are_told_to_the_client(
+    tmp_path: Path, as_nobody: Callable[..., Daemon]
+) -> None:
+    with as_nobody() as daemon:
+        secrets = tmp_path / "etc/ipsec.secrets"
+        secrets.write_text(': PSK "geheim"\n')
+        secrets.chmod(0o600)
+        daemon.wait_ready()
+        client = CHARON.with_name("charon-stroke")
+        told = subprocess.run(
+            [client, "--root", str(tmp_path), "rereadsecrets"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert f"'{secrets}' cannot be read" in told
+        assert "let the daemon's user (number 65534) read it" in told
         assert daemon.end() == 0
 
 
-def test_unknown_user_is_said_before_anything_runs(tmp_path: Path) -> None:
-    settings = free_ports() + NULL + '[charon]\nuser = "nosuchuser"\n'
+@pytest.mark.root
+@as_root
+def test_modules_that_the_user_cannot_read_keep_it_from_starting(
+    tmp_path: Path, as_nobody: Callable[..., Daemon]
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "usercustomize.py").write_text("")
+    (closed / "sitecustomize.py").write_text("")
+    closed.chmod(0o700)
+    with as_nobody(PYTHONPATH=str(closed)) as daemon:
+        _, errors = daemon.process.communicate(timeout=20)
+        assert daemon.process.returncode == 66
+        assert f"charon.user: user 'nobody' cannot read {closed}, from where modules" in errors
+        assert "not started" in daemon.log
+    assert not (tmp_path / "var/run/charon.pid").exists()
+
+
+@pytest.mark.parametrize("key", ["user", "group"])
+def test_unknown_user_is_said_with_its_place_before_anything_runs(tmp_path: Path, key: str) -> None:
+    settings = free_ports() + NULL + f'[charon]\n{key} = "nosuchuser"\n' + LOG
     with Daemon(tmp_path, settings) as daemon:
         _, errors = daemon.process.communicate(timeout=15)
         assert daemon.process.returncode == 66
-        assert "nosuchuser" in errors
+        assert f"charon.toml:9: charon.{key}: expected the name of a" in errors
+        assert "'nosuchuser'" in errors
+        assert "not started:" in daemon.log
+        assert "nosuchuser" in daemon.log
     assert not (tmp_path / "var/run/charon.pid").exists()
+
+
+def test_the_log_says_why_a_second_daemon_does_not_start(tmp_path: Path) -> None:
+    with Daemon(tmp_path, free_ports() + NULL + LOG + "append = false\n") as first:
+        first.wait_ready()
+        first.wait_log("ready after")
+        with Daemon(tmp_path, free_ports() + NULL + LOG + "append = false\n") as second:
+            second.process.communicate(timeout=15)
+            assert second.process.returncode == 68
+        # Both write to it, and nothing is lost of what the first wrote.
+        assert "ready after" in first.log
+        assert "not started: another daemon" in first.log
+
+
+def test_the_log_says_why_when_the_pid_file_cannot_be_made(tmp_path: Path) -> None:
+    settings = free_ports() + NULL + LOG + '[paths]\npid_file = "/proc/none/charon.pid"\n'
+    (tmp_path / "proc").write_text("not a folder")
+    with Daemon(tmp_path, settings) as daemon:
+        daemon.process.communicate(timeout=15)
+        assert daemon.process.returncode == 66
+        assert "not started: pid file" in daemon.log

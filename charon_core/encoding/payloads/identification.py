@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from charon_core.encoding.cursor import Cursor
 
-_LAYOUT: Final = Struct("!B3x")
+_LAYOUT: Final = Struct("!B3s")
 _EXACT_LENGTHS: Final = {
     int(IdType.IPV4_ADDR): 4,
     int(IdType.IPV6_ADDR): 16,
@@ -31,12 +31,15 @@ class Identification(Payload):
         id_type: see IdType.
         data: the identity in the encoding of its type: network octets of an address, text
             without terminators for names, DER for distinguished names, empty for NULL.
+        reserved: three octets without a meaning. They are sent as zero and ignored, but AUTH
+            covers them as they came (section 2.15).
     """
 
     LIMIT: ClassVar[int] = 1
 
     id_type: int
     data: bytes
+    reserved: bytes = field(default=bytes(3), compare=False)
 
     def __post_init__(self) -> None:
         id_type = self.id_type
@@ -55,13 +58,13 @@ class Identification(Payload):
 
     def encode_body(self) -> bytes:
         """Type, reserved octets, data; the input of the AUTH computation (section 2.15)."""
-        return _LAYOUT.pack(self.id_type) + self.data
+        return _LAYOUT.pack(self.id_type, self.reserved) + self.data
 
     @classmethod
     def parse_body(cls, cursor: Cursor) -> Self:
         """Read the type and everything behind it."""
-        (id_type,) = cursor.unpack(_LAYOUT)
-        return cursor.checked(cls, id_type, cursor.rest())
+        id_type, reserved = cursor.unpack(_LAYOUT)
+        return cursor.checked(cls, id_type, cursor.rest(), reserved)
 
 
 def _has_terminator(text: bytes) -> bool:

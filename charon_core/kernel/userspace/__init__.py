@@ -7,5 +7,6 @@ wire inwards: the IKE socket or `raw` bring ESP packets, `inbound` opens them, `
 
 `tables` hold the SAs and policies that both directions look into, by value, and `datapath` is all
 of this as one thing, so that it can live in a process of its own. `backend` is the control side;
-`host` and `routes` are what it wants of the system.
+`host` and `routes` are what it wants of the system. `guard` (with `guard_rules` and `pairs`, kept
+by `guard_keeper`) drops what comes or goes around all of this though a policy covers it.
 """

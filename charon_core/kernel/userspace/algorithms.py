@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from charon_core.encoding.registry import EncryptionId, IntegrityId
+from charon_core.encoding.registry import EncryptionId, IntegrityId, name_of
+from charon_core.kernel.esp_algorithms import EspAlgorithms
 from charon_core.kernel.interface import AlgorithmNotSupported
-from charon_core.kernel.userspace.integrity import icv_function, integrity_spec
+from charon_core.kernel.userspace.integrity import INTEGRITIES, icv_function, integrity_spec
 from charon_core.kernel.userspace.transforms import (
     AeadTransform,
     CbcTransform,
@@ -43,6 +44,9 @@ _ENCRYPTION: Final = {
     EncryptionId.NULL_AUTH_AES_GMAC: _Encryption(_AES, 4, 16),
     EncryptionId.CHACHA20_POLY1305: _Encryption((32,), 4, 16),
 }
+ALGORITHMS: Final = EspAlgorithms(frozenset(_ENCRYPTION), frozenset(INTEGRITIES))
+"""What there is."""
+
 _CCM: Final = (EncryptionId.AES_CCM_8, EncryptionId.AES_CCM_12, EncryptionId.AES_CCM_16)
 
 
@@ -57,7 +61,9 @@ def create_transform(spec: SaSpec) -> Transform:
         _ENCRYPTION.get(EncryptionId(spec.encryption)) if (spec.encryption in _ENCRYPTION) else None
     )
     if encryption is None:
-        raise _refuse(spec, f"encryption algorithm {spec.encryption} is not offered")
+        raise _refuse(
+            spec, f"{name_of(EncryptionId, spec.encryption)} is not offered by this backend"
+        )
     material = spec.encryption_key.reveal()
     key_length = len(material) - encryption.salt_length
     if key_length not in encryption.key_lengths or (
@@ -71,7 +77,7 @@ def create_transform(spec: SaSpec) -> Transform:
     key, salt = material[:key_length], material[key_length:]
     if encryption.icv_length:
         if spec.integrity:
-            raise _refuse(spec, f"an AEAD with integrity algorithm {spec.integrity}")
+            raise _refuse(spec, f"an AEAD with {name_of(IntegrityId, spec.integrity)}")
         return _aead(spec, key, salt, encryption.icv_length)
     return _authenticated(spec, key, salt)
 
@@ -101,7 +107,7 @@ def _authenticated(spec: SaSpec, key: bytes, salt: bytes) -> Transform:
     integrity = integrity_spec(number)
     material = spec.integrity_key.reveal() if spec.integrity_key else b""
     if integrity is None:
-        raise _refuse(spec, f"integrity algorithm {number} is not offered")
+        raise _refuse(spec, f"{name_of(IntegrityId, number)} is not offered by this backend")
     if len(material) != integrity.key_length:
         raise _refuse(
             spec,

@@ -17,7 +17,9 @@ from charon_core.kernel.interface import (
     SaNotFound,
 )
 from charon_core.kernel.userspace.acquires import Acquires
+from charon_core.kernel.userspace.algorithms import ALGORITHMS
 from charon_core.kernel.userspace.datapath import DataPath
+from charon_core.kernel.userspace.guard_keeper import GuardKeeper
 from charon_core.kernel.userspace.host import Host
 from charon_core.kernel.userspace.limits import check_policy, check_sa, check_transport
 from charon_core.kernel.userspace.settings import UserspaceOptions
@@ -63,6 +65,7 @@ _FEATURES: Final = frozenset(
         KernelFeature.LIFETIME_BYTES,
         KernelFeature.LIFETIME_PACKETS,
         KernelFeature.UPDATE_ADDRESSES,
+        KernelFeature.OWN_ROUTES,
     }
 )
 
@@ -84,6 +87,7 @@ class UserspaceBackend:
     """
 
     name = "userspace"
+    algorithms = ALGORITHMS
 
     def __init__(self, context: BackendContext, host: Host | None = None) -> None:
         """Make the backend; nothing is opened yet.
@@ -105,6 +109,7 @@ class UserspaceBackend:
         self.features = _FEATURES
         self.tables = Tables(self.options.mtu)
         self._acquires = Acquires(self._report_acquire)
+        self._guard = GuardKeeper(context)
         self._spis = SpiAllocator(context.random, *context.spi_range)
         # Guards the attributes below, and makes each change of an SA or a policy one step.
         self._lock = threading.RLock()
@@ -145,7 +150,10 @@ class UserspaceBackend:
                 self._log,
                 send_plain=bypass.send if bypass is not None else None,
             )
+            undo.callback(self._guard.close)
             undo.callback(path.close)
+            path.watch(self._guard.open(self._host, device.name, options))
+            undo.callback(self._guard.remove)
             routes = self._host.open_routes(device.name, options)
             if routes is not None:
                 undo.callback(routes.close)
@@ -163,6 +171,8 @@ class UserspaceBackend:
             undo.callback(self._return_socket)
             self._context.run_loop(_LOOP_NAME, path.turn, path.end_loop)
             undo.pop_all()
+        if self._context.later is not None:
+            self._context.later("load numpy", path.load_rows)
         self._log(
             _CONTROL,
             "TUN device %s: offloads: %s; ESP in UDP%s",
@@ -174,12 +184,14 @@ class UserspaceBackend:
     def stop(self) -> None:
         """Close the device and take away routes and rules; SAs and policies stay in memory."""
         path, routes, *sockets = self._forget()
+        self._guard.remove()
         if routes is not None:
             for problem in routes.close():
                 self._log(_CONTROL, "removing %s", problem)
         if path is not None:
             path.close()
             self._return_socket()
+        self._guard.close()
         for sock in sockets:
             if sock is not None:
                 sock.close()
@@ -211,13 +223,14 @@ class UserspaceBackend:
         return path.device.name if path else None
 
     def statistics(self) -> dict[str, dict[str, int]]:
-        """Return the counters of both directions, by name."""
+        """Return the counters of both directions and of the guard, by name."""
         path = self._path
         if path is None:
             return {}
         return {
             "inbound": path.inbound.statistics.as_dict(),
             "outbound": path.outbound.statistics.as_dict(),
+            "guard": self._guard.dropped(),
         }
 
     def _select_sender(self, sa: OutboundSa) -> EspSender | None:
@@ -287,22 +300,30 @@ class UserspaceBackend:
     # -- policies -----------------------------------------------------------------------------
 
     def add_policy(self, spec: PolicySpec) -> None:
-        """Install a policy; an outbound one gets its routes."""
+        """Install a policy with its guard; an outbound one gets its routes."""
         outward = spec.direction is PolicyDirection.OUT
         check_policy(spec, has_bypass=self._path is None or self._bypass is not None)
         with self._lock:
+            self._guard.add(spec)
             if outward and self._routes is not None:
-                self._routes.add(spec)
+                try:
+                    self._routes.add(spec)
+                except KernelError:
+                    self._guard.discard(spec)
+                    raise
             old = self.tables.add_policy(spec)
+            if old is not None:
+                self._guard.discard(old)
             if outward and old is not None and self._routes is not None:
                 self._routes.remove(old)
         if outward:
             self._release()
 
     def delete_policy(self, spec: PolicySpec) -> None:
-        """Remove a policy and its routes."""
+        """Remove a policy, its guard and its routes."""
         with self._lock:
             old = self.tables.remove_policy(spec)
+            self._guard.discard(old)
             if old.direction is PolicyDirection.OUT and self._routes is not None:
                 self._routes.remove(old)
 
@@ -324,7 +345,7 @@ class UserspaceBackend:
     def bypass_socket(self, fd: int, family: int) -> None:
         """Mark the packets of a socket, so that they go around the device."""
         try:
-            self._host.bypass(fd, family, self.options.mark)
+            self._guard.add_port(self._host.bypass(fd, family, self.options.mark))
         except OSError as error:
             raise KernelError(
                 f"mark the packets of socket {fd}",

@@ -27,7 +27,9 @@ _IPV6_OPTIONS: Final = frozenset({0, 43, 60, 135})  # hop-by-hop, routing, desti
 _IPV6_HEADERS_LIMIT: Final = 8
 """Extension headers that are followed before the ports count as unknown."""
 
-_WITH_PORTS: Final = frozenset({IPPROTO_TCP, IPPROTO_UDP, 132, 136})  # also SCTP, UDP-Lite
+PROTOCOLS_WITH_PORTS: Final = frozenset({IPPROTO_TCP, IPPROTO_UDP, 132, 136})
+"""TCP, UDP, SCTP, UDP-Lite."""
+
 _WITH_TYPE: Final = frozenset({IPPROTO_ICMP, IPPROTO_ICMPV6})
 _IPV4_LATER_FRAGMENT: Final = 0x1FFF
 _PORTS: Final = Struct(">HH")
@@ -139,7 +141,7 @@ def _transport_of_ipv6(packet: Buffer, size: int) -> tuple[int, int]:
 
 
 def _ports(packet: Buffer, size: int, protocol: int, offset: int) -> tuple[int, int]:
-    if protocol in _WITH_PORTS and offset + 4 <= size:
+    if protocol in PROTOCOLS_WITH_PORTS and offset + 4 <= size:
         source, destination = _PORTS.unpack_from(packet, offset)
         return source, destination
     if protocol in _WITH_TYPE and offset + 2 <= size:

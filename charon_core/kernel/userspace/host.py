@@ -9,23 +9,28 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final
 
-from charon_core.kernel import rtnetlink
+from charon_core.kernel import nftables, rtnetlink
 from charon_core.kernel.interface import KernelError, KernelUnavailable, Route
 from charon_core.kernel.netlink import (
+    NETLINK_NETFILTER,
     NETLINK_ROUTE,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
+    EventSocket,
     NetlinkSocket,
     attribute,
 )
 from charon_core.kernel.userspace.bypass import Bypass
+from charon_core.kernel.userspace.guard import SEND_BUFFER as GUARD_BUFFER
+from charon_core.kernel.userspace.guard import Guard
+from charon_core.kernel.userspace.guard_rules import skeleton
 from charon_core.kernel.userspace.raw import RawEsp
 from charon_core.kernel.userspace.routes import Routes
 from charon_core.kernel.userspace.tun import Tun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from charon_core.kernel.userspace.datapath import Device
     from charon_core.kernel.userspace.settings import UserspaceOptions
@@ -66,6 +71,8 @@ class Host:
                 raise _unavailable(what, error) from error
             if options.install_routes:
                 _probe_routes(netlink, index, options)
+            if options.guard == "on":
+                _probe_guard(tun.name, index, options.mark)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             try:
                 sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, options.mark)
@@ -109,6 +116,47 @@ class Host:
         routes.open()
         return routes
 
+    def open_guard(
+        self,
+        device: str,
+        options: UserspaceOptions,
+        ports: Iterable[int],
+        changed: Callable[[], None],
+    ) -> Guard | None:
+        """Create the guard's table; None where it is not wanted.
+
+        Args:
+            device: Name of the TUN device.
+            options: The settings.
+            ports: Where IKE and ESP in UDP arrive.
+            changed: Called when somebody else has changed the table.
+
+        Raises:
+            KernelUnavailable: The kernel has no nf_tables, or lacks something of it.
+        """
+        if options.guard == "off":
+            return None
+        with contextlib.ExitStack() as undo:
+            try:
+                netlink = NetlinkSocket(NETLINK_NETFILTER, send_buffer=GUARD_BUFFER)
+                undo.callback(netlink.close)
+                events = EventSocket(NETLINK_NETFILTER, [nftables.EVENT_GROUP])
+                undo.callback(events.close)
+                index = socket.if_nametoindex(device)
+                guard = Guard(
+                    netlink,
+                    events,
+                    device=device,
+                    index=index,
+                    mark=options.mark,
+                    changed=changed,
+                )
+                guard.open(ports)
+            except OSError as error:
+                raise _no_guard(error) from error
+            undo.pop_all()
+        return guard
+
     def open_raw(
         self, options: UserspaceOptions, deliver: Callable[[Buffer, int], None]
     ) -> RawEsp | None:
@@ -125,8 +173,11 @@ class Host:
         except OSError:
             return None
 
-    def bypass(self, fd: int, family: int, mark: int) -> None:
+    def bypass(self, fd: int, family: int, mark: int) -> int:
         """Mark the packets of a socket, and let it have some trains of them under way.
+
+        Returns:
+            The port of the socket.
 
         Raises:
             OSError: The kernel refuses the mark.
@@ -135,6 +186,8 @@ class Host:
             sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BUFFER)
+            port: int = sock.getsockname()[1]
+            return port
 
 
 def _netlink() -> NetlinkSocket:
@@ -173,6 +226,26 @@ def _probe_routes(netlink: NetlinkSocket, index: int, options: UserspaceOptions)
         raise _unavailable(f"a routing rule for table {options.table}", error) from error
     with contextlib.suppress(OSError):
         netlink.request(rtnetlink.RTM_DELRULE, body)
+
+
+def _probe_guard(device: str, index: int, mark: int) -> None:
+    """Make a guard's table and remove it in one transaction, so that nobody ever sees it."""
+    table = nftables.Table(f"charon-probe-{device}")
+    try:
+        with NetlinkSocket(NETLINK_NETFILTER, send_buffer=GUARD_BUFFER) as netlink:
+            netlink.transact(nftables.batch([*skeleton(table, index, mark), table.delete()]))
+    except OSError as error:
+        raise _no_guard(error) from error
+
+
+def _no_guard(error: OSError) -> KernelUnavailable:
+    advice = (
+        "give the daemon CAP_NET_ADMIN in its network namespace"
+        if error.errno == errno.EPERM
+        else "the kernel needs nf_tables of Linux 5.6 (CONFIG_NF_TABLES_INET, CONFIG_NFT_FIB_INET)"
+    )
+    reason = getattr(error, "reason", error.strerror)
+    return KernelUnavailable(f"the guard's nf_tables table cannot be made: {reason}; {advice}")
 
 
 def _unavailable(what: str, error: OSError) -> KernelUnavailable:

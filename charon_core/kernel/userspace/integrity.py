@@ -33,6 +33,9 @@ _SPECS: Final = {
     IntegrityId.HMAC_SHA2_256_96: IntegritySpec(32, 12, "sha256"),
 }
 
+INTEGRITIES: Final = frozenset(_SPECS)
+"""Transform IDs of what there is."""
+
 
 def integrity_spec(transform: int) -> IntegritySpec | None:
     """Return the sizes of an integrity algorithm, None if there is none of that number here."""

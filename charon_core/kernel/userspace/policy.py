@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,17 +22,19 @@ class Policy:
         destination: Likewise.
         action: What happens to them.
         priority: The lower, the stronger.
+        rank: The priority, and when it was filed: what decides between two that match.
         reqid: Which SAs protect them; 0 unless the action is PROTECT.
         last_use: When a packet matched, on the monotonic clock.
     """
 
-    __slots__ = ("action", "destination", "last_use", "priority", "reqid", "source")
+    __slots__ = ("action", "destination", "last_use", "priority", "rank", "reqid", "source")
 
     def __init__(self, spec: PolicySpec) -> None:
         self.source = Selector.of(spec.source)
         self.destination = Selector.of(spec.destination)
         self.action = spec.action
         self.priority = spec.priority or 0
+        self.rank = (self.priority, 0)
         protects = spec.action is PolicyAction.PROTECT and spec.template is not None
         self.reqid = spec.template.reqid if protects and spec.template else 0
         self.last_use: float | None = None
@@ -67,12 +70,14 @@ class PolicyIndex:
         # Guards _files: policies come and go on workers while the device's loop looks them up.
         self._lock = threading.Lock()
         # family -> prefix length -> first bits of the destination -> the same of the source
+        self._numbers = itertools.count()
         self._files: dict[int, dict[int, dict[int, dict[int, dict[int, list[Policy]]]]]] = {}
 
     def add(self, policy: Policy) -> None:
         """File a policy."""
         place = _place(policy)
         with self._lock:
+            policy.rank = (policy.priority, next(self._numbers))
             prefixes = self._files.setdefault(place.family, {})
             networks = prefixes.setdefault(place.destination_prefix, {})
             source_prefixes = networks.setdefault(place.destination, {})
@@ -131,7 +136,7 @@ class PolicyIndex:
                     continue
                 for source_prefix, sources in source_prefixes.items():
                     for policy in sources.get(flow.source >> (bits - source_prefix), ()):
-                        stronger = best is None or policy.priority < best.priority
+                        stronger = best is None or policy.rank < best.rank
                         if stronger and policy.matches(flow):
                             best = policy
         return best

@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from charon_core.kernel import rtnetlink
@@ -99,7 +100,10 @@ class Routes:
                 try:
                     netlink.request(rtnetlink.RTM_NEWRULE, body, NLM_F_CREATE | NLM_F_EXCL)
                 except OSError as error:
-                    if error.errno == errno.EEXIST:  # left behind, or somebody else's
+                    if error.errno == errno.EEXIST:
+                        # Exactly ours, from a daemon that died: now it is ours to remove.
+                        self._families.add(family)
+                        self._clear(netlink, family)
                         continue
                     if family == socket.AF_INET6 and error.errno in _NO_FAMILY:
                         continue
@@ -107,6 +111,19 @@ class Routes:
                         f"add rule {self._priority} for table {self._table}", error
                     ) from (error)
                 self._families.add(family)
+
+    def _clear(self, netlink: NetlinkSocket, family: int) -> None:
+        """Remove what a daemon that died has left in the table; its device took the rest along."""
+        for frame in netlink.dump(rtnetlink.RTM_GETROUTE, rtnetlink.encode_dump(family)):
+            route = rtnetlink.parse_route(frame)
+            if route is None or route.table != self._table or route.protocol != _RTPROT_STATIC:
+                continue
+            if route.kind == _RTN_THROW:
+                unspecified = "0.0.0.0" if family == socket.AF_INET else "::"
+                destination = f"{route.destination or unspecified}/{route.prefix}"
+                with suppress(OSError):
+                    body = self._route(destination, is_throw=True)
+                    netlink.request(rtnetlink.RTM_DELROUTE, body)
 
     def close(self) -> list[str]:
         """Remove everything that is left; return what could not be removed, in words."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from charon_core.kernel.interface import BYPASS_MARK, ROUTE_TABLE, RULE_PRIORITY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+GUARD_CHOICES: Final = ("auto", "on", "off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,9 @@ class UserspaceOptions:
     """Also send and take plain ESP (protocol 50), with peers that know no NAT traversal."""
     install_routes: bool = True
     """Lead protected traffic into the device; without it, that is left to the administrator."""
+    guard: str = "auto"
+    """Drop what comes in or goes out unprotected though a policy covers it: ``auto`` where the
+    kernel can, ``on`` to refuse to start where it cannot, ``off``."""
     table: int = ROUTE_TABLE
     priority: int = RULE_PRIORITY
     mark: int = BYPASS_MARK
@@ -40,6 +45,8 @@ class UserspaceOptions:
             raise ValueError(f"device must be an interface name of 1 to 15 octets, {self.device!r}")
         if not 576 <= self.mtu <= 65535:
             raise ValueError(f"mtu must be in 576..65535, got {self.mtu}")
+        if self.guard not in GUARD_CHOICES:
+            raise ValueError(f"guard must be auto, on or off, got {self.guard!r}")
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:

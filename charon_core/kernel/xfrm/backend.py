@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from charon_core.kernel.esp_algorithms import EspAlgorithms
 from charon_core.kernel.interface import (
     KernelError,
     KernelFeature,
@@ -20,6 +21,7 @@ from charon_core.kernel.interface import (
 )
 from charon_core.kernel.netlink import NETLINK_XFRM, NetlinkError, NetlinkSocket
 from charon_core.kernel.xfrm import constants
+from charon_core.kernel.xfrm.algorithms import CIPHERS, INTEGRITIES
 from charon_core.kernel.xfrm.errors import kernel_error
 from charon_core.kernel.xfrm.events import XfrmEvents
 from charon_core.kernel.xfrm.probe import probe_xfrm
@@ -65,7 +67,11 @@ class XfrmBackend:
     """IPsec by the Linux kernel, controlled through netlink."""
 
     name = "xfrm"
-    features = frozenset(KernelFeature) - {KernelFeature.UDP_ENCAPSULATION_ONLY}
+    features = frozenset(KernelFeature) - {
+        KernelFeature.UDP_ENCAPSULATION_ONLY,
+        KernelFeature.OWN_ROUTES,
+    }
+    algorithms = EspAlgorithms(frozenset(CIPHERS), frozenset(INTEGRITIES))
 
     def __init__(self, context: BackendContext) -> None:
         """Remember the context; nothing is opened yet.

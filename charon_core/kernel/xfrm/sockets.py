@@ -7,6 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
+from charon_core.kernel.specs import BYPASS_MARK
 from charon_core.kernel.xfrm import constants
 from charon_core.kernel.xfrm.errors import kernel_error
 from charon_core.kernel.xfrm.structs import PolicyInfo
@@ -14,6 +15,7 @@ from charon_core.kernel.xfrm.structs import PolicyInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_SO_MARK: Final = 36
 _NO_LIMITS: Final = {
     "soft_byte_limit": constants.XFRM_INF,
     "hard_byte_limit": constants.XFRM_INF,
@@ -25,6 +27,9 @@ _NO_LIMITS: Final = {
 def bypass_policies(fd: int, family: int) -> None:
     """Give a socket policies of its own, in and out, that let everything pass.
 
+    Its packets have the mark that the rule for charon's routes leaves out: a route with a virtual
+    address as its source is not for them.
+
     Raises:
         KernelError: the kernel refused.
     """
@@ -34,6 +39,9 @@ def bypass_policies(fd: int, family: int) -> None:
         else (socket.IPPROTO_IP, constants.IP_XFRM_POLICY)
     )
     with _borrowed(fd) as borrowed:
+        # Without CAP_NET_ADMIN there are no such routes either.
+        with contextlib.suppress(OSError):
+            borrowed.setsockopt(socket.SOL_SOCKET, _SO_MARK, BYPASS_MARK)
         for direction in (constants.XFRM_POLICY_OUT, constants.XFRM_POLICY_IN):
             policy = PolicyInfo.pack(
                 {

@@ -10,7 +10,7 @@ from charon_core.bus.log_format import LogLevels
 from charon_core.plugin import Feature, hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from charon_core.bus.bus import Bus
     from charon_core.bus.file_logger import FileLogConfig, FileLogger
@@ -42,7 +42,7 @@ class FileLoggers:
         old, self._loggers = self._loggers, []
         configs = [_file_config(file, self._paths) for file in core.log.outputs()]
         # What was written since the start is kept, also in files that a start would empty.
-        self._open([replace(config, append=True) for config in configs])
+        self._open([replace(config, append=True) for config in configs], old)
         for logger in old:
             self._bus.remove_logger(logger)
             logger.close()
@@ -53,11 +53,12 @@ class FileLoggers:
         for logger in self._loggers:
             logger.close()
 
-    def _open(self, configs: list[FileLogConfig]) -> None:
+    def _open(self, configs: list[FileLogConfig], old: Sequence[FileLogger] = ()) -> None:
         from charon_core.bus.file_logger import FileLogger
 
         for config in configs:
-            logger = FileLogger(config, _reporter(self._bus))
+            before = next((item for item in old if item.config.target == config.target), None)
+            logger = FileLogger(config, _reporter(self._bus), heir_of=before)
             self._loggers.append(logger)
             self._bus.add_logger(logger)
 

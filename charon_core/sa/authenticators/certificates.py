@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 from charon_core.bus.listener import Group, Level
 from charon_core.config.peer import AuthClass, SendCert
 from charon_core.encoding.payloads import Certificate as CertificatePayload
-from charon_core.encoding.payloads import CertificateRequest
-from charon_core.encoding.registry import CertEncoding, name_of
+from charon_core.encoding.payloads import CertificateRequest, Notify
+from charon_core.encoding.registry import CertEncoding, NotifyType, name_of
+from charon_core.sa.authenticators import references
 from charon_core.sa.state import Trait
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ def add_own(ike: IkeSa, auth: AuthConfig, out: Outgoing) -> None:
     if found is None:
         return
     for certificate in found[1]:
+        url = references.url_to_send(ike, certificate)
+        if url:
+            text = 'sending hash-and-url "%s" of certificate "%s"'
+            ike.log(Group.IKE, Level.CONTROL, text, url, certificate.subject)
+            out.append(references.payload(certificate, url))
+            continue
         ike.log(Group.IKE, Level.CONTROL, 'sending certificate "%s"', certificate.subject)
         out.append(CertificatePayload(encoding=CertEncoding.X509_SIGNATURE, data=certificate.der))
 
@@ -44,9 +51,7 @@ def add_requests(ike: IkeSa, expected: AuthConfig, out: Outgoing) -> None:
         return
     if ike.ike_config is None or not ike.ike_config.send_certreq:
         return
-    hashes = ike.env.credentials.ca_hashes()
-    if hashes:
-        out.append(CertificateRequest(encoding=CertEncoding.X509_SIGNATURE, data=b"".join(hashes)))
+    _add_requests(ike, out)
 
 
 def add_requests_of_candidates(ike: IkeSa, out: Outgoing) -> None:
@@ -56,13 +61,23 @@ def add_requests_of_candidates(ike: IkeSa, out: Outgoing) -> None:
     """
     if ike.ike_config is None or not ike.ike_config.send_certreq:
         return
-    hashes = ike.env.credentials.ca_hashes()
-    if hashes:
-        out.append(CertificateRequest(encoding=CertEncoding.X509_SIGNATURE, data=b"".join(hashes)))
+    _add_requests(ike, out)
+
+
+def _add_requests(ike: IkeSa, out: Outgoing) -> None:
+    credentials = ike.env.credentials
+    hashes = credentials.ca_hashes()
+    if not hashes:
+        return
+    out.append(CertificateRequest(encoding=CertEncoding.X509_SIGNATURE, data=b"".join(hashes)))
+    if credentials.looks_up_certificates:
+        out.append(Notify.of(NotifyType.HTTP_CERT_LOOKUP_SUPPORTED))
 
 
 def learn_requests(ike: IkeSa, message: Message) -> None:
-    """Remember which CAs the peer asks for."""
+    """Remember which CAs the peer asks for, and in which form it takes certificates."""
+    if message.notify(NotifyType.HTTP_CERT_LOOKUP_SUPPORTED) is not None:
+        ike.traits |= Trait.PEER_LOOKS_UP
     authorities: set[bytes] = set()
     for request in message.all(CertificateRequest):
         if request.encoding != CertEncoding.X509_SIGNATURE:
@@ -75,11 +90,22 @@ def learn_requests(ike: IkeSa, message: Message) -> None:
 
 
 def presented(ike: IkeSa, message: Message) -> list[Certificate]:
-    """Return the certificates of a message, end entity first; unreadable ones are left out."""
+    """Return the certificates of a message, end entity first; unreadable ones are left out.
+
+    Raises:
+        NotYet: One has to be fetched first.
+    """
     from charon_core.credentials.certificates import Certificate
 
+    credentials = ike.env.credentials
+    followed = 0
     found: list[Certificate] = []
     for payload in message.all(CertificatePayload):
+        if payload.encoding in references.ENCODINGS and credentials.looks_up_certificates:
+            followed += 1
+            if followed <= references.MAX_FOLLOWED:
+                found += references.resolve(ike, payload)
+            continue
         if payload.encoding != CertEncoding.X509_SIGNATURE:
             ike.log(
                 Group.IKE, Level.CONTROL, "ignoring certificate with encoding %s",

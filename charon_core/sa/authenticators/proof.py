@@ -37,6 +37,7 @@ def own_proof(ike: IkeSa, identity: Identification, other: Identification) -> Pr
         message=handshake.own_message,
         nonce=handshake.peer_nonce,
         identity=identity_body(identity),
+        int_auth=handshake.int_auth(we_initiated=ike.is_initiator),
     )
     return Proof(ike, identity, other, octets)
 
@@ -50,9 +51,17 @@ def peer_proof(ike: IkeSa, identity: Identification, other: Identification) -> P
         initiator=not ike.is_initiator,
         message=handshake.peer_message,
         nonce=handshake.own_nonce,
-        identity=identity_body(identity),
+        identity=_body_as_it_came(handshake.peer_id_body, identity),
+        int_auth=handshake.int_auth(we_initiated=ike.is_initiator),
     )
     return Proof(ike, identity, other, octets)
+
+
+def _body_as_it_came(body: bytes, identity: Identification) -> bytes:
+    """Return the peer's ID payload with its reserved octets, which AUTH covers (RFC 7296 2.15)."""
+    if body[:1] == bytes((identity.id_type,)) and body[4:] == identity.data:
+        return body
+    return identity_body(identity)
 
 
 def identity_body(identity: Identification) -> bytes:

@@ -8,6 +8,7 @@ from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.signature_schemes import KeyType, SignatureScheme
 from charon_core.encoding.payloads import Authentication
 from charon_core.sa.authenticators.proof import AuthenticationError
+from charon_core.sa.postponed import may_wait
 from charon_core.sa.state import Trait
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from charon_core.config.peer import AuthConfig
     from charon_core.credentials.certificates import Certificate
+    from charon_core.credentials.keys import PublicKey
     from charon_core.sa.authenticators.proof import Proof
 
 
@@ -55,32 +57,67 @@ def scheme_name(scheme: SignatureScheme) -> str:
     return scheme.name
 
 
+class _Signature:
+    """The peer's AUTH payload, verified once by each key that comes up."""
+
+    __slots__ = ("_auth", "_expected", "_problems", "_proof", "scheme")
+
+    def __init__(self, proof: Proof, auth: Authentication, expected: AuthConfig) -> None:
+        self._proof = proof
+        self._auth = auth
+        self._expected = expected
+        self._problems: dict[PublicKey, str | None] = {}
+        self.scheme = ""
+        """Name of the scheme, once a key has verified it."""
+
+    def problem(self, key: PublicKey) -> str | None:
+        """Return why this key does not verify the signature, or None."""
+        if key not in self._problems:
+            self._problems[key] = self._verify(key)
+        return self._problems[key]
+
+    def _verify(self, key: PublicKey) -> str | None:
+        from charon_core.credentials.constraints import check_auth_scheme
+        from charon_core.crypto.signatures import verify_auth
+
+        auth = self._auth
+        try:
+            scheme = verify_auth(key.key, auth.method, auth.data, self._proof.octets)
+            check_auth_scheme(scheme, self._expected.signature_constraints)
+        except (CryptoError, ValueError) as error:
+            return str(error)
+        self.scheme = scheme_name(scheme)
+        return None
+
+
 def verify(
     proof: Proof, auth: Authentication, expected: AuthConfig, presented: Sequence[Certificate]
 ) -> str:
     """Check the peer's AUTH payload; returns the name of the scheme it was made with.
 
-    Each trusted key of the peer is tried, best first.
+    Each trusted key of the peer is tried, best first. Servers are asked about the revocation of a
+    certificate only when the signature by its key is good: certificates are public, and who merely
+    shows somebody else's must not be able to have us fetch anything.
 
     Raises:
         AuthenticationError: No key of the peer is trusted, or none of them verifies.
+        NotYet: Servers have to be asked first.
     """
-    from charon_core.credentials.constraints import check_auth_scheme
-    from charon_core.crypto.signatures import verify_auth
-
     ike = proof.ike
+    signature = _Signature(proof, auth, expected)
     verdict = ike.env.credentials.trusted_keys(
-        proof.identity, presented, expected, ike.env.wall_clock()
+        proof.identity,
+        presented,
+        expected,
+        ike.env.wall_clock(),
+        lambda key: may_wait(ike) and signature.problem(key) is None,
     )
     problems: list[str] = list(verdict.reasons)
     for trusted in verdict.keys:
-        try:
-            scheme = verify_auth(trusted.public_key.key, auth.method, auth.data, proof.octets)
-            check_auth_scheme(scheme, expected.signature_constraints)
-        except (CryptoError, ValueError) as error:
-            problems.append(f"with {trusted}: {error}")
-            continue
-        return scheme_name(scheme)
+        problem = signature.problem(trusted.public_key)
+        if problem is None:
+            return signature.scheme
+        problems.append(f"with {trusted}: {problem}")
     reason = "; ".join(problems) or (
         f"no trusted public key found for '{proof.identity}': its certificate was not sent and "
         "is not configured (rightcert, rightsigkey)"

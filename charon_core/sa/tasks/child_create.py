@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from charon_core.bus.listener import Group, Level
 from charon_core.config.child import ChildMode
 from charon_core.encoding.payloads import Notify
-from charon_core.encoding.registry import NotifyType, ProtocolId
+from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
 from charon_core.kernel.interface import KernelError, KernelFeature
 from charon_core.sa.child_sa import ChildSa
 from charon_core.sa.marks import lacking
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.sa.ike_sa import IkeSa
 
+BEFORE_AUTH: Final = frozenset({ExchangeType.IKE_SA_INIT, ExchangeType.IKE_INTERMEDIATE})
+"""Exchanges of the set-up in which no CHILD_SA is negotiated."""
+
 NONCE_LENGTH: Final = 32
 """Octets of the nonces that CREATE_CHILD_SA exchanges have of their own (RFC 7296 2.10)."""
 
@@ -31,6 +34,7 @@ class ChildCreate(WatchedTask):
     """A CHILD_SA on its way: what is negotiated so far."""
 
     __slots__ = (
+        "_additional",
         "_child",
         "_local_ts",
         "_method",
@@ -51,12 +55,17 @@ class ChildCreate(WatchedTask):
         self._method = 0
         self._mode = ChildMode.TUNNEL
         self._shared: bytes | None = None
+        self._additional = b""
         self._nonce_i = b""
         self._nonce_r = b""
         self._local_ts: tuple[TrafficSelector, ...] = ()
         self._remote_ts: tuple[TrafficSelector, ...] = ()
         self._selected: Proposal | None = None
         self._replaces: ChildSa | None = None
+
+    def _proposals(self, config: ChildConfig) -> tuple[Proposal, ...]:
+        """Return what of a configuration's proposals the kernel can do."""
+        return self.ike.env.kernel.installable(config.proposals)
 
     def _make_child(self, config: ChildConfig) -> ChildSa:
         ike = self.ike
@@ -92,7 +101,9 @@ class ChildCreate(WatchedTask):
         ike = self.ike
         if self._selected is None or ike.keying is None:
             raise RuntimeError(f"CHILD_SA {child} was not negotiated")
-        keys = ike.keying.child_keys(self._selected, self._nonce_i, self._nonce_r, self._shared)
+        keys = ike.keying.child_keys(
+            self._selected, self._nonce_i, self._nonce_r, self._shared, self._additional
+        )
         publish_child_keys(ike, child, self._selected, keys, we_initiated=self.we_initiate)
         child.mode = self._mode
         if self._replaces is not None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.config.child import ChildMode
-from charon_core.config.proposal import Proposal, explain_mismatch, select
-from charon_core.config.traffic_selector import merge
+from charon_core.config.proposal import (
+    Proposal,
+    additional_methods,
+    explain_mismatch,
+    select,
+)
+from charon_core.config.traffic_selector import merge, narrow
 from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.key_exchange import generate
 from charon_core.encoding.payloads import (
@@ -27,6 +32,7 @@ from charon_core.encoding.registry import (
     name_of,
 )
 from charon_core.kernel.interface import KernelError
+from charon_core.sa.follow_ups import FollowUpRequests
 from charon_core.sa.methods import demanded_method, preferred_method
 from charon_core.sa.selectors import (
     are_within,
@@ -38,6 +44,7 @@ from charon_core.sa.selectors import (
 )
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_create import (
+    BEFORE_AUTH,
     NONCE_LENGTH,
     ChildCreate,
     add_notifies,
@@ -61,22 +68,6 @@ if TYPE_CHECKING:
 
     Selectors = tuple[TrafficSelector, ...]
 
-_FAILURES: Final = frozenset(
-    {
-        NotifyType.NO_PROPOSAL_CHOSEN,
-        NotifyType.INVALID_KE_PAYLOAD,
-        NotifyType.TS_UNACCEPTABLE,
-        NotifyType.SINGLE_PAIR_REQUIRED,
-        NotifyType.NO_ADDITIONAL_SAS,
-        NotifyType.INTERNAL_ADDRESS_FAILURE,
-        NotifyType.FAILED_CP_REQUIRED,
-        NotifyType.TEMPORARY_FAILURE,
-        NotifyType.CHILD_SA_NOT_FOUND,
-        NotifyType.INVALID_SYNTAX,
-        NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD,
-    }
-)
-
 
 class ChildInitiate(ChildCreate):
     """Offers proposals and selectors, and installs what the responder makes of them.
@@ -84,7 +75,7 @@ class ChildInitiate(ChildCreate):
     Rekeying does the same with what it puts into the methods from `_is_due` on.
     """
 
-    __slots__ = ("_config", "_is_correction", "_key_exchange", "_packet")
+    __slots__ = ("_config", "_follow_ups", "_is_correction", "_key_exchange", "_packet")
     we_initiate: ClassVar[bool] = True
 
     def __init__(
@@ -111,6 +102,7 @@ class ChildInitiate(ChildCreate):
         self._is_correction = bool(method)
         self._key_exchange: OwnKeyExchange | None = None
         self._packet = packet
+        self._follow_ups: FollowUpRequests | None = None
 
     def is_for(self, config: ChildConfig) -> bool:
         """Whether it asks for a CHILD_SA of this configuration."""
@@ -127,13 +119,24 @@ class ChildInitiate(ChildCreate):
         """Offer proposals and selectors."""
         ike = self.ike
         exchange = ike.tasks.exchange
-        if exchange == ExchangeType.IKE_SA_INIT or self._child is not None:
+        if self._follow_ups is not None:
+            self._follow_ups.build(out)
+            return Outcome.MORE
+        if exchange in BEFORE_AUTH or self._child is not None:
             return Outcome.MORE
         config = self._config
         if not self._is_due():
             return Outcome.DONE
         child = self._make_child(config)
         ike.log(Group.IKE, Level.AUDIT, "establishing CHILD_SA %s", child)
+        if not self._proposals(config):
+            ike.log(
+                Group.IKE, Level.CONTROL,
+                "unable to establish CHILD_SA %s: none of its proposals can be installed, %s; "
+                "change esp=", child, ike.env.kernel.missing(config.proposals),
+            )  # fmt: skip
+            self._fail(child)
+            return Outcome.DONE
         try:
             spi = child.allocate_spi()
         except KernelError as error:
@@ -143,7 +146,7 @@ class ChildInitiate(ChildCreate):
         self._child = child
         self._lead(out)
         in_auth = exchange == ExchangeType.IKE_AUTH
-        proposals = config.proposals
+        proposals = self._proposals(config)
         if in_auth:
             proposals = tuple(proposal.without_key_exchanges() for proposal in proposals)
         out.append(
@@ -186,10 +189,26 @@ class ChildInitiate(ChildCreate):
         if in_auth:
             self._nonce_i = ike.handshake.own_nonce
             self._nonce_r = ike.handshake.peer_nonce
-        refusal = next((n for n in message.all(Notify) if n.notify_type in _FAILURES), None)
+        refusal = next((n for n in message.all(Notify) if n.is_error), None)
         if refusal is not None:
             return self._refused(refusal, child)
-        problem = self._take_answer(message, child, in_auth=in_auth)
+        if self._follow_ups is not None:
+            problem = self._follow_ups.process(message)
+        else:
+            problem = self._take_answer(message, child, in_auth=in_auth)
+            if not problem and not in_auth:
+                problem = self._plan_follow_ups(message)
+        follow_ups = self._follow_ups
+        if follow_ups is not None:
+            # The responder installs nothing before the last one.
+            if problem:
+                ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA built: %s", problem)
+                self._fail(child)
+                return Outcome.DONE
+            if not follow_ups.is_done:
+                ike.tasks.exchange = ExchangeType.IKE_FOLLOWUP_KE
+                return Outcome.MORE
+            self._additional = follow_ups.secret
         if problem:
             ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA built: %s", problem)
         elif self._put_up(child):
@@ -204,7 +223,7 @@ class ChildInitiate(ChildCreate):
         name = name_of(NotifyType, refusal.notify_type)
         # Once: a responder that changes its mind each time would keep us busy for ever.
         if refusal.notify_type == NotifyType.INVALID_KE_PAYLOAD and not self._is_correction:
-            method, is_sensible = demanded_method(refusal, config.proposals, self._method)
+            method, is_sensible = demanded_method(refusal, self._proposals(config), self._method)
             if is_sensible:
                 ike.log(
                     Group.IKE, Level.CONTROL,
@@ -216,13 +235,13 @@ class ChildInitiate(ChildCreate):
                 ike.tasks.queue(self._corrected(method))
                 return Outcome.DONE
         ike.log(Group.IKE, Level.CONTROL, "received %s notify, no CHILD_SA built", name)
-        kinds = {
+        kinds: dict[int, AlertKind] = {
             NotifyType.NO_PROPOSAL_CHOSEN: AlertKind.PROPOSAL_MISMATCH_CHILD,
             NotifyType.TS_UNACCEPTABLE: AlertKind.TS_MISMATCH,
         }
-        kind = kinds.get(NotifyType(refusal.notify_type))
+        kind = kinds.get(refusal.notify_type)
         if kind is AlertKind.PROPOSAL_MISMATCH_CHILD:
-            offered_text = ", ".join(map(str, config.proposals))
+            offered_text = ", ".join(map(str, self._proposals(config)))
             ike.alert(
                 kind,
                 f"peer accepts none of the proposals of CHILD_SA '{config.name}': {offered_text}; "
@@ -240,9 +259,17 @@ class ChildInitiate(ChildCreate):
         self._fail(child)
         return Outcome.DONE
 
+    def _plan_follow_ups(self, message: Message) -> str:
+        """See whether further key exchanges are due; return what is wrong, or nothing."""
+        methods = additional_methods(self._selected) if self._selected is not None else ()
+        if not methods:
+            return ""
+        self._follow_ups = FollowUpRequests(methods)
+        return self._follow_ups.take_link(message)
+
     def _take_answer(self, message: Message, child: ChildSa, *, in_auth: bool) -> str:
         """Check and keep what the responder chose; return what is wrong with it, or nothing."""
-        config = self._config
+        ike, config = self.ike, self._config
         security_association = message.first(SecurityAssociation)
         tsi = message.first(TrafficSelectorsInitiator)
         tsr = message.first(TrafficSelectorsResponder)
@@ -250,16 +277,15 @@ class ChildInitiate(ChildCreate):
             return f"the response lacks SA, TSi or TSr: {message.summary()}"
         answers = security_association.proposals
         chosen = [Proposal.from_wire(p) for p in answers]
-        selection = (
-            select(config.proposals, chosen, ignore_ke=in_auth) if len(chosen) == 1 else None
-        )
+        proposals = self._proposals(config)
+        selection = select(proposals, chosen, ignore_ke=in_auth) if len(chosen) == 1 else None
         if selection is None or not chosen[0].is_single:
             return "peer selected a proposal that was not offered; " + explain_mismatch(
-                config.proposals, chosen, ignore_ke=in_auth
+                proposals, chosen, ignore_ke=in_auth
             )
         if not is_usable_spi(answers[0].spi):
             return f"the SPI of the peer, {answers[0].spi.hex()}, is not usable"
-        self.ike.log(Group.CFG, Level.CONTROL, "selected proposal: %s", selection.proposal)
+        ike.log(Group.CFG, Level.CONTROL, "selected proposal: %s", selection.proposal)
         self._selected = selection.proposal
         child.remote_spi = int.from_bytes(answers[0].spi, "big")
         problem = self._settle_mode(message)
@@ -273,6 +299,14 @@ class ChildInitiate(ChildCreate):
                 f"peer widens the traffic selectors to {text_of(local)} === {text_of(remote)}, "
                 f"offered were {text_of(self._local_ts)} === {text_of(self._remote_ts)}"
             )
+        if ike.virtual.obstacle:
+            return ike.virtual.obstacle
+        if ike.virtual.local:
+            # Offered was any address, since ours was not known yet.
+            ours = resolve(config.local_ts, *ike.local_hosts)
+            answered, local = local, narrow(ours, local)
+            if not local:
+                return f"peer answers {text_of(answered)}, which has nothing of {text_of(ours)}"
         self._local_ts, self._remote_ts = tuple(merge(local)), tuple(merge(remote))
         if not self._has_room():
             return "peer chooses too many traffic selectors"
@@ -323,7 +357,7 @@ class ChildInitiate(ChildCreate):
 
     def _is_due(self) -> bool:
         """Whether there is something to ask for; whoever waits is told if not."""
-        problem = obstacle(self._config, self.ike.env.kernel.features)
+        problem = self.ike.virtual.obstacle or obstacle(self._config, self.ike.env.kernel.features)
         if problem:
             self.ike.log(
                 Group.CFG, Level.CONTROL, "cannot establish CHILD_SA '%s': %s",
@@ -338,9 +372,11 @@ class ChildInitiate(ChildCreate):
     def _offered_selectors(self) -> tuple[Selectors, Selectors]:
         """Return the selectors of our side and of the peer's that are offered."""
         config, ike = self._config, self.ike
-        local = resolve(config.local_ts, ike.local.host)
-        remote = resolve(config.remote_ts, ike.remote.host)
-        return led_by_packet(self._packet, local, remote)
+        local = resolve(config.local_ts, *ike.local_hosts)
+        remote = resolve(config.remote_ts, *ike.remote_hosts)
+        # A packet that leaves from our own address will have the virtual one: it leads to nothing.
+        packet = None if ike.local_hosts != (ike.local.host,) else self._packet
+        return led_by_packet(packet, local, remote)
 
     def _wanted_mode(self) -> ChildMode:
         hosts = self.ike.local.host, self.ike.remote.host
@@ -351,7 +387,9 @@ class ChildInitiate(ChildCreate):
         if self._packet is None:
             return True
         source, destination = self._packet
-        if are_within([source], self._local_ts) and are_within([destination], self._remote_ts):
+        # With a virtual address, the next packet has that as its source.
+        has_source = self.ike.virtual.local or are_within([source], self._local_ts)
+        if has_source and are_within([destination], self._remote_ts):
             return True
         self.ike.log(
             Group.IKE, Level.CONTROL, "peer leaves out %s === %s, which '%s' was initiated for",

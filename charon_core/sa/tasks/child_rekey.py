@@ -213,7 +213,10 @@ class ChildRekeyRespond(ChildRespond):
         return False
 
     def _find_config(
-        self, local: list[TrafficSelector], remote: list[TrafficSelector]
+        self,
+        local: list[TrafficSelector],
+        remote: list[TrafficSelector],
+        agrees: Callable[[ChildConfig], bool],  # noqa: ARG002 - there is one only
     ) -> ChildConfig | None:
         """Take the configuration of the old one, and narrow the selectors to it."""
         ike, old = self.ike, self._replaces
@@ -223,8 +226,8 @@ class ChildRekeyRespond(ChildRespond):
         if self._transport is not None and old.mode is ChildMode.TRANSPORT:
             local, remote = list(self._transport.local), list(self._transport.remote)
             self._mode = ChildMode.TRANSPORT
-        ours = narrow(resolve(config.local_ts, ike.local.host), local)
-        theirs = narrow(resolve(config.remote_ts, ike.remote.host), remote)
+        ours = narrow(resolve(config.local_ts, *ike.local_hosts), local)
+        theirs = narrow(resolve(config.remote_ts, *ike.remote_hosts), remote)
         if ours and theirs:
             self._local_ts, self._remote_ts = tuple(ours), tuple(theirs)
             return config

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
 from charon_core.config.child import ChildMode
-from charon_core.config.proposal import Proposal, explain_mismatch, select
+from charon_core.config.proposal import (
+    Proposal,
+    additional_methods,
+    explain_mismatch,
+    select,
+)
 from charon_core.config.traffic_selector import narrow
 from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.key_exchange import respond
@@ -21,9 +26,10 @@ from charon_core.encoding.payloads import (
 )
 from charon_core.encoding.registry import ExchangeType, NotifyType, TransformType
 from charon_core.kernel.interface import KernelError
+from charon_core.sa.follow_ups import FollowUpAnswers
 from charon_core.sa.selectors import are_within, from_wire, resolve, text_of, to_wire
-from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_create import (
+    BEFORE_AUTH,
     NONCE_LENGTH,
     ChildCreate,
     add_notifies,
@@ -34,6 +40,8 @@ from charon_core.sa.tasks.task import Outcome, Outgoing
 from charon_core.sa.transport import TransportOffer, ask_for_transport, offer_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from charon_core.config.child import ChildConfig
     from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.encoding.message import Message
@@ -44,7 +52,14 @@ if TYPE_CHECKING:
 class ChildRespond(ChildCreate):
     """Finds the configuration that fits the peer's request, installs it, and answers."""
 
-    __slots__ = ("_offer", "_public", "_refusal", "_selected_number", "_transport")
+    __slots__ = (
+        "_follow_ups",
+        "_offer",
+        "_public",
+        "_refusal",
+        "_selected_number",
+        "_transport",
+    )
     we_initiate: ClassVar[bool] = False
 
     def __init__(self, ike: IkeSa) -> None:
@@ -54,10 +69,14 @@ class ChildRespond(ChildCreate):
         self._refusal: Notify | None = None
         self._selected_number = 1
         self._transport: TransportOffer | None = None
+        self._follow_ups: FollowUpAnswers | None = None
 
     def process_request(self, message: Message) -> Outcome:
         """Keep the request; it is served when the peer is authenticated."""
-        if self._offer is None and message.exchange != ExchangeType.IKE_SA_INIT:
+        if self._follow_ups is not None:
+            self._refusal = self._follow_ups.process(message)
+            return Outcome.MORE
+        if self._offer is None and message.exchange not in BEFORE_AUTH:
             if message.exchange == ExchangeType.IKE_AUTH and (
                 message.first(SecurityAssociation) is None
             ):
@@ -69,11 +88,17 @@ class ChildRespond(ChildCreate):
         """Choose, install and answer; or say why not, which leaves the IKE_SA as it is."""
         ike = self.ike
         offer = self._offer
-        if offer is None or ike.state is not IkeState.ESTABLISHED:
+        if offer is None or not ike.state.is_up:
             return Outcome.MORE
+        if self._follow_ups is not None:
+            return self._follow_up(self._follow_ups, out)
         in_auth = offer.exchange == ExchangeType.IKE_AUTH
+        if ike.virtual.refusal is not None:
+            ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA without a virtual address for the peer")
+            out.append(Notify.of(ike.virtual.refusal))
+            return Outcome.DONE
         child = self._choose(offer, in_auth=in_auth)
-        if child is None or not self._put_up(child) or self._selected is None:
+        if child is None or not self._begin(child, in_auth=in_auth) or self._selected is None:
             out.append(self._refusal or Notify.of(NotifyType.NO_PROPOSAL_CHOSEN))
             if in_auth:
                 ike.log(Group.IKE, Level.CONTROL, "failed to establish CHILD_SA, keeping IKE_SA")
@@ -93,6 +118,46 @@ class ChildRespond(ChildCreate):
         out.append(TrafficSelectorsInitiator(selectors=to_wire(remote)))
         out.append(TrafficSelectorsResponder(selectors=to_wire(local)))
         add_notifies(out)
+        self._announce_follow_ups(out)
+        return Outcome.DONE
+
+    def _announce_follow_ups(self, out: Outgoing) -> None:
+        """Say that further key exchanges are due, if so, and wait for them."""
+        if self._follow_ups is not None:
+            self._follow_ups.announce(out)
+            self.ike.tasks.keep_follow_up(self._follow_ups.link, self)
+
+    def _begin(self, child: ChildSa, *, in_auth: bool) -> bool:
+        """Put the CHILD_SA up, or if further key exchanges are due, reserve its SPI."""
+        methods = additional_methods(self._selected) if self._selected is not None else ()
+        if in_auth or not methods:
+            return self._put_up(child)
+        self._child = child
+        if not self._reserve(child):
+            self._child = None
+            return False
+        self._follow_ups = FollowUpAnswers(methods, self.ike.env.random)
+        return True
+
+    def _follow_up(self, follow_ups: FollowUpAnswers, out: Outgoing) -> Outcome:
+        """Answer a further key exchange; the last one puts the CHILD_SA up."""
+        child = self._child
+        if child is not None and self._refusal is None:
+            answer: Outgoing = []
+            follow_ups.build(answer)
+            if not follow_ups.is_done:
+                self.ike.tasks.keep_follow_up(follow_ups.link, self)
+                out += answer
+                return Outcome.DONE
+            self._additional = follow_ups.secret
+            # What has become of the IKE_SA and of a CHILD_SA that is replaced, meanwhile.
+            if self._is_allowed() and self._has_room() and self._put_up(child):
+                out += answer
+                return Outcome.DONE
+        if child is not None:
+            child.destroy()
+            self._child = None
+        out.append(self._refusal or Notify.of(NotifyType.NO_ADDITIONAL_SAS))
         return Outcome.DONE
 
     def _put_up(self, child: ChildSa) -> bool:
@@ -104,17 +169,21 @@ class ChildRespond(ChildCreate):
 
     def _take_into_kernel(self, child: ChildSa, *, inbound_only: bool = False) -> bool:
         self._child = child
-        try:
-            child.allocate_spi()
-        except KernelError as error:
-            self.ike.log(Group.IKE, Level.CONTROL, "unable to create CHILD_SA: %s", error)
-            is_installed = False
-        else:
-            is_installed = self._install(child, inbound_only=inbound_only)
+        is_installed = self._reserve(child) and self._install(child, inbound_only=inbound_only)
         self._child = None
         if not is_installed:
             self._refuse(NotifyType.NO_ADDITIONAL_SAS)
         return is_installed
+
+    def _reserve(self, child: ChildSa) -> bool:
+        """Have an SPI for the CHILD_SA, or leave a refusal."""
+        try:
+            child.allocate_spi()
+        except KernelError as error:
+            self.ike.log(Group.IKE, Level.CONTROL, "unable to create CHILD_SA: %s", error)
+            self._refuse(NotifyType.NO_ADDITIONAL_SAS)
+            return False
+        return True
 
     def _choose(self, offer: Message, *, in_auth: bool) -> ChildSa | None:
         """Find configuration, selectors, proposal and keys, or leave a refusal."""
@@ -140,20 +209,29 @@ class ChildRespond(ChildCreate):
             return None
         local, remote = from_wire(tsr), from_wire(tsi)
         self._transport = offer_of(offer, ike, local, remote)
-        config = self._find_config(local, remote)
+        offered = [Proposal.from_wire(p) for p in security_association.proposals]
+        config = self._find_config(
+            local,
+            remote,
+            lambda config: select(config.proposals, offered, ignore_ke=in_auth) is not None,
+        )
         if config is None:
             return None
         if not self._has_room():
             self._refuse(NotifyType.NO_ADDITIONAL_SAS)
             return None
-        offered = [Proposal.from_wire(p) for p in security_association.proposals]
-        selection = select(config.proposals, offered, ignore_ke=in_auth)
+        proposals = self._proposals(config)
+        selection = select(proposals, offered, ignore_ke=in_auth)
         if selection is None:
             ike.alert(
                 AlertKind.PROPOSAL_MISMATCH_CHILD,
                 explain_mismatch(
-                    config.proposals, offered, connection=config.name, ignore_ke=in_auth
-                ),
+                    proposals or config.proposals,
+                    offered,
+                    connection=config.name,
+                    ignore_ke=in_auth,
+                )
+                + self._lack(config),
                 child=config.name,
             )
             self._refuse(NotifyType.NO_PROPOSAL_CHOSEN)
@@ -178,6 +256,10 @@ class ChildRespond(ChildCreate):
         child.remote_spi = int.from_bytes(answer.spi, "big")
         return child
 
+    def _lack(self, config: ChildConfig) -> str:
+        missing = self.ike.env.kernel.missing(config.proposals)
+        return f"; {missing}" if missing else ""
+
     def _is_allowed(self) -> bool:
         """Whether this IKE_SA may have another CHILD_SA; leaves a refusal if not."""
         ike = self.ike
@@ -191,15 +273,20 @@ class ChildRespond(ChildCreate):
         return False
 
     def _find_config(
-        self, local: list[TrafficSelector], remote: list[TrafficSelector]
+        self,
+        local: list[TrafficSelector],
+        remote: list[TrafficSelector],
+        agrees: Callable[[ChildConfig], bool],
     ) -> ChildConfig | None:
         """Find the first configuration that fits the selectors, and narrow them (RFC 7296 2.9).
 
-        The first selectors may be those of a packet: better one that does not leave it out.
+        Of several that fit, one that agrees to the proposals as well is taken, and of these one
+        that does not leave out the first selectors: they may be those of a packet.
         """
         ike = self.ike
         configs = ike.peer_config.children if ike.peer_config is not None else ()
         found: ChildConfig | None = None
+        merits = (False, False)
         for config in configs:
             if obstacle(config, ike.env.kernel.features):
                 continue
@@ -208,21 +295,22 @@ class ChildRespond(ChildCreate):
                 mode = ChildMode.TRANSPORT
                 ours, theirs = list(self._transport.local), list(self._transport.remote)
             firsts = ours[:1], theirs[:1]
-            ours = narrow(resolve(config.local_ts, ike.local.host), ours)
-            theirs = narrow(resolve(config.remote_ts, ike.remote.host), theirs)
+            ours = narrow(resolve(config.local_ts, *ike.local_hosts), ours)
+            theirs = narrow(resolve(config.remote_ts, *ike.remote_hosts), theirs)
             if not ours or not theirs:
                 continue
             is_led = are_within(firsts[0], ours) and are_within(firsts[1], theirs)
-            if found is None or is_led:
-                found, self._mode = config, mode
+            merit = (agrees(config), is_led)
+            if found is None or merit > merits:
+                found, merits, self._mode = config, merit, mode
                 self._local_ts, self._remote_ts = tuple(ours), tuple(theirs)
-            if is_led:
+            if all(merits):
                 break
         if found is not None:
             return found
         accepted = "; ".join(
-            f"'{config.name}' accepts {text_of(resolve(config.local_ts, ike.local.host))} === "
-            f"{text_of(resolve(config.remote_ts, ike.remote.host))}"
+            f"'{config.name}' accepts {text_of(resolve(config.local_ts, *ike.local_hosts))} === "
+            f"{text_of(resolve(config.remote_ts, *ike.remote_hosts))}"
             for config in configs
         )
         ike.alert(

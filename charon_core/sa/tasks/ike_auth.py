@@ -61,7 +61,7 @@ class IkeAuth(Task):
     def build_request(self, out: Outgoing) -> Outcome:
         """Say who we are and prove it."""
         ike = self.ike
-        if ike.tasks.exchange == ExchangeType.IKE_SA_INIT:
+        if ike.tasks.exchange != ExchangeType.IKE_AUTH:
             return Outcome.MORE
         config = ike.peer_config
         if config is None or not _is_supported(ike, config):
@@ -87,6 +87,7 @@ class IkeAuth(Task):
         """Verify the responder, and the IKE_SA is established."""
         if message.exchange == ExchangeType.IKE_SA_INIT:
             certificates.learn_requests(self.ike, message)
+        if message.exchange != ExchangeType.IKE_AUTH:
             return Outcome.MORE
         ike = self.ike
         config = ike.peer_config
@@ -107,6 +108,7 @@ class IkeAuth(Task):
                 )  # fmt: skip
             return Outcome.DESTROY
         identity = Identification.from_wire(id_payload.id_type, id_payload.data)
+        ike.handshake.peer_id_body = id_payload.encode_body()
         ike.remote_id = identity
         expected = config.remote[0]
         try:
@@ -132,7 +134,7 @@ class IkeAuth(Task):
 
     def process_request(self, message: Message) -> Outcome:
         """Find out who the initiator is, and verify it."""
-        if message.exchange == ExchangeType.IKE_SA_INIT:
+        if message.exchange != ExchangeType.IKE_AUTH:
             return Outcome.MORE
         ike = self.ike
         id_payload = message.first(IdentificationInitiator)
@@ -143,6 +145,7 @@ class IkeAuth(Task):
             self._refused = True
             return Outcome.MORE
         identity = Identification.from_wire(id_payload.id_type, id_payload.data)
+        ike.handshake.peer_id_body = id_payload.encode_body()
         ike.remote_id = identity
         wanted = message.first(IdentificationResponder)
         own = Identification.from_wire(wanted.id_type, wanted.data) if wanted is not None else None
@@ -216,6 +219,7 @@ class IkeAuth(Task):
         ike = self.ike
         if ike.tasks.exchange == ExchangeType.IKE_SA_INIT:
             certificates.add_requests_of_candidates(ike, out)
+        if ike.tasks.exchange != ExchangeType.IKE_AUTH:
             return Outcome.MORE
         config, identity = ike.peer_config, ike.local_id
         if self._refused or config is None or identity is None or ike.remote_id is None:

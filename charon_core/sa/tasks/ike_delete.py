@@ -38,7 +38,8 @@ class IkeDelete(WatchedTask):
         ike.set_state(IkeState.DELETING)
         release(ike)
         ike.log(Group.IKE, Level.CONTROL, "sending DELETE for IKE_SA %s", ike)
-        ike.start_timer(TimerKind.DESTROY, ike.env.parameters.delete_timeout)
+        if not ike.is_timed(TimerKind.DESTROY):
+            ike.start_timer(TimerKind.DESTROY, ike.env.parameters.delete_timeout)
         return Outcome.MORE
 
     def process_response(self, message: Message) -> Outcome:  # noqa: ARG002

@@ -175,7 +175,7 @@ class IkeInit(Task):
                 "IKE_SA_INIT request needs SA, KE and nonce payloads, got %s", message.summary(),
             )  # fmt: skip
             return Outcome.DESTROY
-        proposal = self._choose(security_association)
+        proposal = self._choose(message, security_association)
         if proposal is None:
             self._answer = Notify.of(NotifyType.NO_PROPOSAL_CHOSEN)
             return Outcome.MORE
@@ -217,10 +217,15 @@ class IkeInit(Task):
         ike.set_state(IkeState.CONNECTING)
         return self._derive(ike.proposal)
 
-    def _choose(self, security_association: SecurityAssociation) -> Proposal | None:
+    def _choose(
+        self, message: Message, security_association: SecurityAssociation
+    ) -> Proposal | None:
         """Return what is selected for the first configuration that has something in common."""
         ike = self.ike
         offered = [Proposal.from_wire(p) for p in security_association.proposals]
+        if message.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is None:
+            # Whoever cannot do the exchange cannot mean it (RFC 9370 2.2.1).
+            offered = [proposal.never_if_additional() for proposal in offered]
         configs = ike.env.backends.find_ike_configs(ike.local.host, ike.remote.host)
         if not configs:
             ike.alert(

@@ -8,27 +8,37 @@ deletes it. The CHILD_SAs go to the one that stays.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
-from charon_core.config.proposal import Proposal, explain_mismatch, select
+from charon_core.config.proposal import (
+    Proposal,
+    additional_methods,
+    explain_mismatch,
+    select,
+)
 from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.key_exchange import generate, is_supported, respond
 from charon_core.encoding.payloads import KeyExchange, Nonce, Notify, SecurityAssociation
 from charon_core.encoding.registry import (
+    ExchangeType,
     KeyExchangeId,
     NotifyType,
     ProtocolId,
     TransformType,
     name_of,
 )
+from charon_core.sa.crash_detection import add_token, token_of
+from charon_core.sa.follow_ups import FollowUpAnswers, FollowUpRequests
 from charon_core.sa.lifetimes import try_rekeying_again
 from charon_core.sa.methods import demanded_method, preferred_method
 from charon_core.sa.state import IkeState
 from charon_core.sa.succession import Agreement, await_delete, make_successor, take_over
 from charon_core.sa.tasks.child_create import NONCE_LENGTH, ChildCreate
 from charon_core.sa.tasks.child_delete import ChildDelete
+from charon_core.sa.tasks.ike_crash import CrashTokenUpdate
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task, WatchedTask
 from charon_core.sa.wire import NO_SPI
@@ -54,7 +64,17 @@ class _Rival(NamedTuple):
 class IkeRekey(WatchedTask):
     """Asks for an IKE_SA in the place of this one, and deletes this one."""
 
-    __slots__ = ("_is_correction", "_key_exchange", "_method", "_nonce", "_rival", "_spi")
+    __slots__ = (
+        "_agreed",
+        "_follow_ups",
+        "_is_correction",
+        "_key_exchange",
+        "_method",
+        "_nonce",
+        "_rival",
+        "_spi",
+        "_token",
+    )
     name: ClassVar[str] = "IKE_REKEY"
 
     def __init__(
@@ -78,6 +98,9 @@ class IkeRekey(WatchedTask):
         self._nonce = b""
         self._spi = b""
         self._rival: _Rival | None = None
+        self._agreed: Agreement | None = None
+        self._follow_ups: FollowUpRequests | None = None
+        self._token = b""
 
     @property
     def _proposals(self) -> tuple[Proposal, ...]:
@@ -107,13 +130,28 @@ class IkeRekey(WatchedTask):
         with self._borrow_rival() as rival:
             if rival is None:
                 return False
+            self._rival = None
             take_over(rival, self.ike)
             rival.tasks.initiate()
             return True
 
+    def abort(self) -> None:
+        """The IKE_SA ends before it was settled who replaces it: what the peer asked for ends, too.
+
+        Nobody would ever use it, or delete it.
+        """
+        with self._borrow_rival() as rival:
+            self._rival = None
+            if rival is not None:
+                rival.set_state(IkeState.DESTROYING)
+        super().abort()
+
     def build_request(self, out: Outgoing) -> Outcome:
-        """Offer our proposals with a new SPI."""
+        """Offer our proposals with a new SPI; or begin a further key exchange."""
         ike = self.ike
+        if self._follow_ups is not None:
+            self._follow_ups.build(out)
+            return Outcome.MORE
         if ike.state is not IkeState.ESTABLISHED:
             self.finish(False)
             return Outcome.DONE
@@ -140,7 +178,10 @@ class IkeRekey(WatchedTask):
         if error is not None:
             self._refused(error)
             return Outcome.DONE
-        agreed = self._take_answer(message)
+        agreed = self._go_on(message)
+        if agreed is None:
+            ike.tasks.exchange = ExchangeType.IKE_FOLLOWUP_KE
+            return Outcome.MORE
         if isinstance(agreed, str):
             ike.alert(AlertKind.PROPOSAL_MISMATCH_IKE, f"rekeying of IKE_SA {ike} failed: {agreed}")
             self._failed()
@@ -149,8 +190,33 @@ class IkeRekey(WatchedTask):
         if new is None:
             self._failed()
             return Outcome.DONE
+        if ike.peer_token:
+            new.peer_token = self._token
+            new.tasks.queue(CrashTokenUpdate(new))
         self._settle(new, agreed)
         return Outcome.DONE
+
+    def _go_on(self, message: Message) -> Agreement | str | None:
+        """Return the agreement, what is wrong, or None while further key exchanges are due."""
+        if self._agreed is None:
+            agreed = self._take_answer(message)
+            if isinstance(agreed, str):
+                return agreed
+            self._agreed = agreed
+            self._token = token_of(message)
+            methods = additional_methods(agreed.proposal)
+            if not methods:
+                return agreed
+            self._follow_ups = FollowUpRequests(methods)
+            return self._follow_ups.take_link(message) or None
+        if self._follow_ups is None:
+            raise RuntimeError("a further answer without a further key exchange")
+        problem = self._follow_ups.process(message)
+        if problem:
+            return problem
+        if not self._follow_ups.is_done:
+            return None
+        return replace(self._agreed, additional=self._follow_ups.secret)
 
     def _settle(self, new: IkeSa, agreed: Agreement) -> None:
         ike = self.ike
@@ -249,7 +315,7 @@ class IkeRekey(WatchedTask):
 class IkeRekeyRespond(Task):
     """Makes an IKE_SA in the place of this one, as the peer asks."""
 
-    __slots__ = ("_agreed", "_number", "_public", "_refusal")
+    __slots__ = ("_agreed", "_follow_ups", "_number", "_public", "_refusal")
     name: ClassVar[str] = "IKE_REKEY"
 
     def __init__(self, ike: IkeSa) -> None:
@@ -258,25 +324,58 @@ class IkeRekeyRespond(Task):
         self._number = 1
         self._public = b""
         self._refusal: Notify | None = None
+        self._follow_ups: FollowUpAnswers | None = None
 
     def process_request(self, message: Message) -> Outcome:
         """Choose a proposal and complete the key exchange, or find out why not."""
-        self._refusal = self._serve(message)
+        if self._follow_ups is not None:
+            self._refusal = self._follow_ups.process(message)
+        else:
+            self._refusal = self._serve(message)
         return Outcome.MORE
 
     def build_response(self, out: Outgoing) -> Outcome:
-        """Answer with the choice; the CHILD_SAs go to the new one, unless that is contested."""
+        """Answer with the choice, or with our half of a further key exchange."""
         ike, agreed = self.ike, self._agreed
-        new = make_successor(ike, agreed) if agreed is not None else None
-        if agreed is None or new is None:
+        if self._refusal is None and self._is_busy():
+            self._refusal = Notify.of(NotifyType.TEMPORARY_FAILURE)
+        if agreed is None or self._refusal is not None:
             out.append(self._refusal or Notify.of(NotifyType.TEMPORARY_FAILURE))
             return Outcome.DONE
-        out.append(
-            SecurityAssociation(proposals=(agreed.proposal.to_wire(self._number, agreed.own_spi),))
-        )
+        answer: Outgoing = []
+        if self._follow_ups is None:
+            self._add_choice(agreed, answer)
+        else:
+            self._follow_ups.build(answer)
+        if self._follow_ups is not None and not self._follow_ups.is_done:
+            ike.tasks.keep_follow_up(self._follow_ups.link, self)
+        elif not self._replace(agreed):
+            out.append(Notify.of(NotifyType.TEMPORARY_FAILURE))
+            return Outcome.DONE
+        out += answer
+        return Outcome.DONE
+
+    def _add_choice(self, agreed: Agreement, out: Outgoing) -> None:
+        chosen = agreed.proposal.to_wire(self._number, agreed.own_spi)
+        out.append(SecurityAssociation(proposals=(chosen,)))
         out.append(Nonce(data=agreed.nonce_r))
         method = agreed.proposal.first(TransformType.KE)
         out.append(KeyExchange(method=method.id if method is not None else 0, data=self._public))
+        if self.ike.peer_token:
+            add_token(self.ike, out, (agreed.peer_spi, agreed.own_spi))
+        methods = additional_methods(agreed.proposal)
+        if methods:
+            self._follow_ups = FollowUpAnswers(methods, self.ike.env.random)
+            self._follow_ups.announce(out)
+
+    def _replace(self, agreed: Agreement) -> bool:
+        """Make the new IKE_SA; the CHILD_SAs go to it, unless it is contested."""
+        ike = self.ike
+        if self._follow_ups is not None:
+            agreed = replace(agreed, additional=self._follow_ups.secret)
+        new = make_successor(ike, agreed)
+        if new is None:
+            return False
         ours = next((task for task in ike.tasks.active if isinstance(task, IkeRekey)), None)
         if ours is not None:
             ours.meet(new, agreed.lowest_nonce)
@@ -284,16 +383,19 @@ class IkeRekeyRespond(Task):
             take_over(new, ike)
             await_delete(ike)
             new.start_queued_soon()
-        return Outcome.DONE
+        return True
+
+    def _is_busy(self) -> bool:
+        """Whether we work on a CHILD_SA just now (RFC 7296 2.25.2)."""
+        ike = self.ike
+        if not any(isinstance(task, ChildCreate | ChildDelete) for task in ike.tasks.active):
+            return False
+        ike.log(Group.IKE, Level.CONTROL, "peer rekeys IKE_SA %s while we work on a CHILD_SA", ike)
+        return True
 
     def _serve(self, message: Message) -> Notify | None:
         """Agree on a new IKE_SA; return the refusal if there is to be none."""
         ike = self.ike
-        if any(isinstance(task, ChildCreate | ChildDelete) for task in ike.tasks.active):
-            ike.log(
-                Group.IKE, Level.CONTROL, "peer rekeys IKE_SA %s while we work on a CHILD_SA", ike
-            )
-            return Notify.of(NotifyType.TEMPORARY_FAILURE)
         security_association = message.first(SecurityAssociation)
         key_exchange, nonce = message.first(KeyExchange), message.first(Nonce)
         if (

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from charon_core.encoding.payloads import Delete, SecurityAssociation
+from charon_core.encoding.payloads import Configuration, Delete, SecurityAssociation
 from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
-from charon_core.sa.state import IkeState
+from charon_core.sa.state import IkeState, Trait
 from charon_core.sa.tasks.child_delete import ChildAbandon, ChildDelete
 from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.child_rekey import ChildRekey, ChildRekeyRespond
 from charon_core.sa.tasks.child_respond import ChildRespond
 from charon_core.sa.tasks.ike_auth import IkeAuth
+from charon_core.sa.tasks.ike_config import ConfigExchange, ConfigServe
+from charon_core.sa.tasks.ike_crash import CrashTokenExchange, CrashTokenUpdate
 from charon_core.sa.tasks.ike_delete import IkeDelete
 from charon_core.sa.tasks.ike_init import IkeInit
+from charon_core.sa.tasks.ike_intermediate import IkeIntermediate
 from charon_core.sa.tasks.ike_natd import IkeNatd
 from charon_core.sa.tasks.ike_reauth import IkeAuthLifetime, IkeReauth
 from charon_core.sa.tasks.ike_rekey import IkeRekey, IkeRekeyRespond
@@ -29,7 +32,16 @@ if TYPE_CHECKING:
 
 
 def _setup(ike: IkeSa, _message: Message) -> list[Task]:
-    return [IkeInit(ike), IkeNatd(ike), IkeAuth(ike), ChildRespond(ike)]
+    kinds = (
+        IkeInit,
+        IkeNatd,
+        IkeIntermediate,
+        IkeAuth,
+        ConfigExchange,
+        CrashTokenExchange,
+        ChildRespond,
+    )
+    return [kind(ike) for kind in kinds]
 
 
 def _create_child(ike: IkeSa, message: Message) -> list[Task]:
@@ -53,6 +65,10 @@ def _informational(ike: IkeSa, message: Message) -> list[Task]:
         return [ChildDelete(ike)]
     if message.notify(NotifyType.AUTH_LIFETIME) is not None:
         return [IkeAuthLifetime(ike)]
+    if message.notify(NotifyType.QUICK_CRASH_DETECTION) is not None:
+        return [CrashTokenUpdate(ike)]
+    if message.first(Configuration) is not None:
+        return [ConfigServe(ike)]
     return [Liveness(ike)]
 
 
@@ -60,6 +76,12 @@ def _while_rekeying(ike: IkeSa, message: Message) -> list[Task]:
     """Our request for a new IKE_SA is under way: the peer may ask for the same, and no more."""
     tasks = _create_child(ike, message)
     return tasks if type(tasks[0]) is IkeRekeyRespond else [Refuse(ike)]
+
+
+def _follow_up(ike: IkeSa, message: Message) -> list[Task]:
+    notify = message.notify(NotifyType.ADDITIONAL_KEY_EXCHANGE)
+    task = ike.tasks.take_follow_up(notify.data) if notify is not None else None
+    return [task or Refuse(ike, NotifyType.STATE_NOT_FOUND)]
 
 
 def _refuse(ike: IkeSa, _message: Message) -> list[Task]:
@@ -70,7 +92,11 @@ RESPONDER: Final[dict[tuple[IkeState, int], Callable[[IkeSa, Message], list[Task
     (IkeState.CREATED, ExchangeType.IKE_SA_INIT): _setup,
     (IkeState.ESTABLISHED, ExchangeType.CREATE_CHILD_SA): _create_child,
     (IkeState.ESTABLISHED, ExchangeType.INFORMATIONAL): _informational,
+    (IkeState.ESTABLISHED, ExchangeType.IKE_FOLLOWUP_KE): _follow_up,
     (IkeState.REKEYING, ExchangeType.CREATE_CHILD_SA): _while_rekeying,
+    (IkeState.REKEYING, ExchangeType.IKE_FOLLOWUP_KE): _follow_up,
+    (IkeState.REKEYED, ExchangeType.IKE_FOLLOWUP_KE): _refuse,
+    (IkeState.DELETING, ExchangeType.IKE_FOLLOWUP_KE): _refuse,
     (IkeState.REKEYING, ExchangeType.INFORMATIONAL): _informational,
     (IkeState.REKEYED, ExchangeType.CREATE_CHILD_SA): _refuse,
     (IkeState.REKEYED, ExchangeType.INFORMATIONAL): _informational,
@@ -79,10 +105,31 @@ RESPONDER: Final[dict[tuple[IkeState, int], Callable[[IkeSa, Message], list[Task
 }
 """The tasks that a request begins. What is not here is a protocol error, and is ignored."""
 
-CONTINUES: Final = frozenset({(IkeState.CONNECTING, int(ExchangeType.IKE_AUTH))})
+CONTINUES: Final = frozenset(
+    {
+        (IkeState.CONNECTING, int(ExchangeType.IKE_INTERMEDIATE)),
+        (IkeState.CONNECTING, int(ExchangeType.IKE_AUTH)),
+    }
+)
 """Requests that go on with the tasks which an earlier one began."""
 
-SETUP_ORDER: Final[tuple[type[Task], ...]] = (IkeInit, IkeNatd, IkeAuth, ChildInitiate)
+
+def goes_on(ike: IkeSa, exchange: int) -> bool:
+    """Whether a request of an exchange goes on with what an earlier one began."""
+    return (ike.state, exchange) in CONTINUES and (
+        exchange != ExchangeType.IKE_INTERMEDIATE or Trait.INTERMEDIATE in ike.traits
+    )
+
+
+SETUP_ORDER: Final[tuple[type[Task], ...]] = (
+    IkeInit,
+    IkeNatd,
+    IkeIntermediate,
+    IkeAuth,
+    ConfigExchange,
+    CrashTokenExchange,
+    ChildInitiate,
+)
 """The tasks that set an IKE_SA up, in the order in which they act on each message."""
 
 ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
@@ -93,6 +140,7 @@ ESTABLISHED_ORDER: Final[tuple[tuple[type[Task], ExchangeType], ...]] = (
     (IkeDelete, ExchangeType.INFORMATIONAL),
     (IkeRekey, ExchangeType.CREATE_CHILD_SA),
     (IkeReauth, ExchangeType.INFORMATIONAL),
+    (CrashTokenUpdate, ExchangeType.INFORMATIONAL),
     (Liveness, ExchangeType.INFORMATIONAL),
 )
 """Which queued task goes first once the IKE_SA is established, and in which exchange."""

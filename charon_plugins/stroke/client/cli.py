@@ -30,11 +30,27 @@ def _command_list() -> str:
     return "\n".join(lines)
 
 
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"charon-stroke {version('charon-stroke')}")
+        context.exit()
+
+
 @click.command(
     "charon-stroke",
     options_metavar="[OPTIONS]",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_command_list(),
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version.",
 )
 @click.option("--socket", "location", metavar="PATH", help="Control socket of the daemon.")
 @click.option("--root", metavar="DIR", help="Folder that the daemon's files lie under.")

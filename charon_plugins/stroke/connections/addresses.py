@@ -95,13 +95,20 @@ def hand_out_dns(remote: Side) -> tuple[str, ...]:
     )
 
 
-def pools(remote: Side, name: str, add_pool: Callable[[str], object]) -> tuple[str, ...]:
+def pools(
+    remote: Side,
+    name: str,
+    *,
+    add_pool: Callable[[str], object],
+    add_grants: Callable[[str], object],
+) -> tuple[str, ...]:
     """Names of the pools that the peer's virtual addresses come from.
 
     Args:
         remote: the peer's end.
         name: of the connection, which is that of a pool that grants what is asked for.
         add_pool: makes a pool in memory of ``network/bits`` or ``from-to``.
+        add_grants: makes a pool that grants what is asked for.
 
     Raises:
         SettingError: an item describes no pool.
@@ -109,6 +116,7 @@ def pools(remote: Side, name: str, add_pool: Callable[[str], object]) -> tuple[s
     found: list[str] = []
     for item in items(remote.end.sourceip):
         if item in CONFIG_WORDS:
+            add_grants(name)
             found.append(name)
         elif item.startswith("%"):
             found.append(item[1:])

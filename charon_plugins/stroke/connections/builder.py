@@ -11,7 +11,7 @@ from charon_core.encoding.registry import ProtocolId
 from charon_plugins.stroke.connections import addresses, choices, lifetimes
 from charon_plugins.stroke.connections.authentication import AuthBuilder
 from charon_plugins.stroke.connections.child import ChildBuilder
-from charon_plugins.stroke.connections.ends import Side, resolve_same, sides
+from charon_plugins.stroke.connections.ends import Side, check_lists, resolve_same, sides
 from charon_plugins.stroke.connections.problems import (
     IncompleteError,
     InvalidConnectionError,
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from charon_core.attributes.memory import MemoryPools
+    from charon_core.config.proposal import Proposal
     from charon_core.credentials.certificates import Certificate
     from charon_plugins.stroke.wire.bodies import AddConn
 
@@ -38,15 +40,19 @@ class Surroundings:
         certs: folder of the certificates that connections name.
         is_local: whether an address is ours.
         look_up: addresses of a host name; may block.
-        add_pool: makes a pool of virtual addresses; raises ValueError.
+        pools: takes the pools of virtual addresses that connections name.
         allow_swap: exchange the ends if the right one is ours.
+        installable: what of the proposals of a CHILD_SA can be installed here.
+        missing: which of their algorithms cannot, in words.
     """
 
     certs: Path
     is_local: Callable[[str], bool]
     look_up: Callable[[str], Iterable[str]]
-    add_pool: Callable[[str], object]
+    pools: MemoryPools
     allow_swap: bool = True
+    installable: Callable[[tuple[Proposal, ...]], tuple[Proposal, ...]] = lambda given: given
+    missing: Callable[[tuple[Proposal, ...]], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,12 @@ def build(connection: AddConn, surroundings: Surroundings) -> Built:
     """
     problems = Problems()
     try:
-        problems.gather({"supported": lambda: _check_supported(connection)})
+        problems.gather(
+            {
+                "supported": lambda: _check_supported(connection),
+                "lists": lambda: check_lists(connection),
+            }
+        )
         return _Builder(connection, surroundings, problems).build()
     except IncompleteError:
         raise InvalidConnectionError(tuple(problems.complaints)) from None
@@ -111,7 +122,7 @@ class _Builder:
     def build(self) -> Built:
         conn, local, remote = self._connection, self._local, self._remote
         auth = AuthBuilder(conn, self._surroundings.certs, self._problems, self._certificates)
-        child = ChildBuilder(conn, local, remote, self._problems)
+        child = ChildBuilder(conn, local, remote, self._problems, self._surroundings)
         parts = self._problems.gather(
             {
                 "ike": self._ike,
@@ -196,4 +207,18 @@ class _Builder:
         return 0.0 if dpd.action == WireAction.NONE else float(dpd.delay)
 
     def _pools(self) -> tuple[str, ...]:
-        return addresses.pools(self._remote, self._name, self._surroundings.add_pool)
+        return addresses.pools(
+            self._remote,
+            self._name,
+            add_pool=self._add_pool,
+            add_grants=self._surroundings.pools.add_grants,
+        )
+
+    def _add_pool(self, text: str) -> None:
+        """Make a pool; an address that two of them have could be leased to two peers at once."""
+        pools = self._surroundings.pools
+        others = ", ".join(pools.overlapping(pools.add(text)))
+        if others:
+            self._problems.note(
+                f"pool {text} has addresses in common with {others}: two peers could get the same"
+            )

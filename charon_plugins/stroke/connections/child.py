@@ -13,6 +13,7 @@ from charon_plugins.stroke.connections.problems import SettingError
 
 if TYPE_CHECKING:
     from charon_core.config.proposal import Proposal
+    from charon_plugins.stroke.connections.builder import Surroundings
     from charon_plugins.stroke.connections.ends import Side
     from charon_plugins.stroke.connections.problems import Problems
     from charon_plugins.stroke.wire.bodies import AddConn
@@ -21,8 +22,16 @@ if TYPE_CHECKING:
 class ChildBuilder:
     """Builds the child of one connection."""
 
-    def __init__(self, connection: AddConn, local: Side, remote: Side, problems: Problems) -> None:
+    def __init__(
+        self,
+        connection: AddConn,
+        local: Side,
+        remote: Side,
+        problems: Problems,
+        surroundings: Surroundings,
+    ) -> None:
         self._connection = connection
+        self._surroundings = surroundings
         self._local = local
         self._remote = remote
         self._problems = problems
@@ -81,7 +90,22 @@ class ChildBuilder:
         algorithms = self._connection.algorithms
         if algorithms.ah is not None:
             return choices.proposals("ah", algorithms.ah, ProtocolId.AH)
-        return choices.proposals("esp", algorithms.esp, ProtocolId.ESP)
+        return self._installable(
+            algorithms.esp, choices.proposals("esp", algorithms.esp, ProtocolId.ESP)
+        )
+
+    def _installable(
+        self, text: str | None, proposals: tuple[Proposal, ...]
+    ) -> tuple[Proposal, ...]:
+        """Leave out what would be negotiated and could not be installed then."""
+        found = self._surroundings.installable(proposals)
+        if found == proposals:
+            return proposals
+        missing = self._surroundings.missing(proposals)
+        if not found:
+            raise SettingError("esp", text, f"expected algorithms that can be installed: {missing}")
+        self._problems.note(f"esp = {text!r}: taken without what cannot be installed: {missing}")
+        return found
 
     def _inactivity(self) -> float:
         seconds = self._connection.inactivity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from charon_plugins.stroke.connections.problems import InvalidConnectionError
 from charon_plugins.stroke.server.commands import Command, name_of
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from charon_plugins.stroke.connections.builder import Surroundings
     from charon_plugins.stroke.server.channel import Channel
     from charon_plugins.stroke.wire.message import Message
+
+
+#: Names of refused connections that are remembered.
+MAX_REFUSED: Final = 1024
 
 
 class ConnectionCommands:
@@ -54,6 +58,11 @@ class ConnectionCommands:
         self._report = report
         # Adding and deleting are several steps each.
         self._lock = Lock()
+        self._refused: dict[str, None] = {}
+
+    def is_refused(self, name: str) -> bool:
+        """Whether a connection of this name was sent last with a mistake, and is not there."""
+        return name in self._refused
 
     def table(self) -> Mapping[MessageType, Command]:
         """The commands."""
@@ -76,11 +85,16 @@ class ConnectionCommands:
             for complaint in error.complaints:
                 self._report(f"connection '{name}': {complaint}")
             self._report(f"connection '{name}' refused, see above")
+            with self._lock:
+                self._refused[name] = None
+                while len(self._refused) > MAX_REFUSED:
+                    del self._refused[next(iter(self._refused))]
             return
         for note in built.notes:
             self._report(f"connection '{name}': {note}")
         self._keep(built.certificates)
         with self._lock:
+            self._refused.pop(name, None)
             self._insert(built.peer)
 
     def _insert(self, peer: PeerConfig) -> None:
@@ -100,6 +114,7 @@ class ConnectionCommands:
         self._report(f"received stroke: delete connection '{name}'")
         with self._lock:
             found = self._remove(name)
+            self._refused.pop(name, None)
             self._unroute(name)
         if found:
             self._report(f"deleted connection '{name}', what is established stays up")

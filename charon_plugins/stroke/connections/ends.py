@@ -46,6 +46,32 @@ def items(text: str | None) -> tuple[str, ...]:
     return tuple(item for item in map(str.strip, (text or "").split(",")) if item)
 
 
+def check_lists(connection: AddConn) -> None:
+    """Refuse lists with an empty item: where one was forgotten, less would be protected.
+
+    Raises:
+        SettingError: an item is empty.
+    """
+    for side in (Side(connection.me, "left"), Side(connection.other, "right")):
+        for name, text in _lists(side.end):
+            if text and not all(map(str.strip, text.split(","))):
+                raise SettingError(side.key(name), text, "expected an item before and behind a ','")
+
+
+def _lists(end: End) -> tuple[tuple[str, str | None], ...]:
+    return (
+        ("", end.address),
+        ("subnet", end.subnets),
+        ("sourceip", end.sourceip),
+        ("dns", end.dns),
+        ("cert", end.cert),
+        ("cert2", end.cert2),
+        ("groups", end.groups),
+        ("groups2", end.groups2),
+        ("certpolicy", end.cert_policy),
+    )
+
+
 def sides(
     connection: AddConn,
     is_local: Callable[[str], bool],

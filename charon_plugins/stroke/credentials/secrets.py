@@ -90,6 +90,8 @@ class SecretsLoader:
             self._report(f"'{self._path}' is open to everybody: give it the mode 0600")
         for problem in file.problems:
             self._report(problem)
+            if conversation is not None:
+                conversation.tell(problem)
         loaded = LoadedSecrets()
         for shared in file.shared:
             self._add_shared(shared, loaded)
@@ -121,7 +123,10 @@ class SecretsLoader:
             key = self._private_key(entry, path, data, conversation)
         except (OSError, ValueError) as error:
             reason = (error.strerror or error) if isinstance(error, OSError) else error
-            self._report(f"loading private key from '{path}' failed: {reason} ({entry.line})")
+            text = f"loading private key from '{path}' failed: {reason} ({entry.line})"
+            self._report(text)
+            if conversation is not None:
+                conversation.tell(text)
             return
         if key is not None:
             loaded.keys.append(key)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from charon_core.credentials.sets import MemorySet
+from charon_core.credentials.sets import AuthorityUris, MemorySet
 from charon_plugins.stroke.credentials.folders import (
     ca_certificates,
     is_authority,
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
 
 class Section(NamedTuple):
-    """A ca section: its name and the file of its certificate."""
+    """A ca section: its name, the file of its certificate, and what is published where."""
 
     name: str
     cacert: str
+    uris: AuthorityUris = AuthorityUris()
 
 
 class CredentialStore:
@@ -91,11 +93,15 @@ class CredentialStore:
         try:
             loaded = self._loader.load(conversation)
         except FileNotFoundError:
-            self._report("there is no file of secrets: those loaded before are kept")
+            self._tell(channel, "there is no file of secrets: those loaded before are kept")
             return
         except OSError as error:
-            reason = error.strerror or error
-            self._report(f"secrets cannot be read, those loaded before are kept: {reason}")
+            file = error.filename or "a file of secrets"
+            self._tell(
+                channel,
+                f"'{file}' cannot be read, secrets loaded before are kept: "
+                f"{error.strerror or error}{self._hint(error)}",
+            )
             return
         with self._lock:
             self._secrets.replace_secrets(loaded.shared, loaded.keys)
@@ -104,6 +110,16 @@ class CredentialStore:
                     self._secrets.add_trust_anchor(certificate)
                 else:
                     self._secrets.add_certificate(certificate)
+
+    def _tell(self, channel: Channel | None, text: str) -> None:
+        self._report(text)
+        if channel is not None:
+            channel.write_line(text)
+
+    def _hint(self, error: OSError) -> str:
+        if not isinstance(error, PermissionError):
+            return ""
+        return f"; let the daemon's user (number {os.geteuid()}) read it, e.g. by its group"
 
     def load_authorities(self) -> None:
         """Read the CA certificates: those of ca sections first, then the folder."""
@@ -123,27 +139,30 @@ class CredentialStore:
         for crl in revocation_lists(self._folder / "crls", self._report):
             self._named.add_crl(crl)
 
-    def add_section(self, name: str, cacert: str | None) -> None:
-        """Trust the certificate of a ca section.
+    def add_section(self, section: Section) -> None:
+        """Trust the certificate of a ca section, and ask at its URIs about what it has issued.
 
         Args:
-            name: of the section; one of the same name is replaced.
-            cacert: file in ipsec.d/cacerts, or an absolute path.
+            section: One of the same name is replaced; `cacert` is a file in ipsec.d/cacerts, or
+                an absolute path.
         """
-        section = Section(name, cacert or "")
+        name = section.name
         certificates = self._section_certificates(section)
         if not certificates:
             self._report(f"ca '{name}' refused: it has no CA certificate")
             return
         with self._lock:
             self._sections[name] = section
+            self._authorities.drop_authority_uris(name)
             for certificate in certificates:
                 self._authorities.add_trust_anchor(certificate)
+                self._authorities.set_authority_uris(name, certificate, section.uris)
 
     def remove_section(self, name: str) -> bool:
         """Forget a ca section; False if there is none of that name."""
         with self._lock:
             known = self._sections.pop(name, None)
+            self._authorities.drop_authority_uris(name)
         if known is not None:
             # The same certificate may lie in the folder, or belong to another section.
             self.load_authorities()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ BLOCK: Final = 16384
 class Channel:
     """One client that has sent its request and waits for the reply.
 
-    Used by one thread at a time, except for `hang_up`.
+    Used by one thread at a time, except for `write`, `close` and `hang_up`.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Channel:
         connection.setblocking(False)
         self._connection = connection
         self._deliver = deliver
+        # Guards what is not sent yet, and the order of what is.
+        self._lock = Lock()
         self._unread = bytearray()
         self._clock = clock
         self._patience = write_patience
@@ -71,8 +74,13 @@ class Channel:
         """
         if "\0" in text:
             text = text.replace("\0", "")
-        self._unread += text.encode("utf-8", "surrogateescape")
-        return self._send(MAX_UNREAD if self._deliver is not None else 0)
+        with self._lock:
+            self._unread += text.encode("utf-8", "surrogateescape")
+            return self._send(MAX_UNREAD if self._deliver is not None else 0)
+
+    def never_wait(self) -> None:
+        """From now on a client that has `MAX_UNREAD` octets to read is lost at once."""
+        self._patience = 0.0
 
     def write_line(self, text: str) -> bool:
         """Send text and a newline."""
@@ -103,8 +111,11 @@ class Channel:
             The answer, or ``None`` if there is none: the client is gone or nobody answers in time.
         """
         # In one write: clients see a prompt only at the end of what one read returns.
-        if not self.write(f"{text}{prompt}:\n") or not self._send(0):
+        if not self.write(f"{text}{prompt}:\n"):
             return None
+        with self._lock:
+            if not self._send(0):
+                return None
         deadline = self._clock() + self._prompt_patience
         answer = bytearray()
         while b"\n" not in answer:
@@ -135,15 +146,18 @@ class Channel:
 
     def close(self) -> None:
         """Close the connection, which ends the command for the client once it has read all."""
-        unread, self._unread = bytes(self._unread), bytearray()
-        if unread and not self._is_lost and self._deliver is not None:
+        with self._lock:
+            unread, self._unread = bytes(self._unread), bytearray()
+            is_wanted = unread and not self._is_lost and self._deliver is not None
+            # Whoever comes later finds the client gone.
+            self._is_lost = True
+        if is_wanted and self._deliver is not None:
             self._deliver(self._connection, unread)
         else:
             self._connection.close()
-        self._is_lost = True
 
     def _send(self, keep: int) -> bool:
-        """Send until no more than `keep` octets are left; False if the client is lost."""
+        """Send until no more than `keep` octets are left (lock held); False if it is lost."""
         while self._unread and not self._is_lost:
             try:
                 del self._unread[: self._connection.send(self._unread)]

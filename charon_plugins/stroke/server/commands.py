@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from charon_core.bus.listener import LogRecord
     from charon_plugins.stroke.server.channel import Channel
+    from charon_plugins.stroke.server.errand import Errand
     from charon_plugins.stroke.wire.message import Message
 
 
@@ -19,11 +20,11 @@ class Command(NamedTuple):
     """How one message type is executed.
 
     Attributes:
-        run: does it and writes the reply.
-        waits: it may wait for a peer or a person.
+        run: does it and writes the reply; returns what of it waits for peers.
+        waits: it may keep its worker waiting for a person.
     """
 
-    run: Callable[[Message, Channel], None]
+    run: Callable[[Message, Channel], Errand | None]
     waits: bool = False
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from charon_core.control.controller import Result
+from charon_core.control.result import Result
 from charon_core.control.routing import Unrouted
 from charon_core.sa.state import ChildState
-from charon_plugins.stroke.server.commands import Command, log_level, log_to, name_of
+from charon_plugins.stroke.server.commands import Command, name_of
+from charon_plugins.stroke.server.errand import Errand, Step
 from charon_plugins.stroke.server.specifier import Specifier
 from charon_plugins.stroke.wire.bodies import Purge, TerminateSrcip
 from charon_plugins.stroke.wire.types import MessageType, PurgeFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from charon_core.config.backend import BackendManager
     from charon_core.config.child import ChildConfig
@@ -34,6 +36,9 @@ class ControlCommands:
         backends: BackendManager,
         report: Callable[[str], None],
         timeout: Callable[[], float | None],
+        *,
+        forget: Callable[[int], None],
+        is_refused: Callable[[str], bool],
     ) -> None:
         """Connect.
 
@@ -42,39 +47,53 @@ class ControlCommands:
             backends: all sources of connections, not only this plugin's.
             report: takes a line about what could not be done.
             timeout: how long 'up' and 'down' wait for the result; ``None`` for no limit.
+            forget: empties caches, given by the flags of PURGE.
+            is_refused: whether a connection of this name was sent, with a mistake.
         """
         self._controller = controller
         self._backends = backends
         self._report = report
         self._timeout = timeout
+        self._forget = forget
+        self._is_refused = is_refused
 
     def table(self) -> Mapping[MessageType, Command]:
         """The commands."""
         return {
-            MessageType.INITIATE: Command(self._initiate, waits=True),
-            MessageType.TERMINATE: Command(self._terminate, waits=True),
+            MessageType.INITIATE: Command(self._initiate),
+            MessageType.TERMINATE: Command(self._terminate),
             MessageType.REKEY: Command(self._rekey),
             MessageType.ROUTE: Command(self._route, waits=True),
             MessageType.UNROUTE: Command(self._unroute),
             MessageType.TERMINATE_SRCIP: Command(self._terminate_srcip),
-            MessageType.PURGE: Command(self._purge, waits=True),
+            MessageType.PURGE: Command(self._purge),
         }
 
-    def _initiate(self, message: Message, channel: Channel) -> None:
+    def _initiate(self, message: Message, channel: Channel) -> Errand | None:
         name = name_of(message)
         self._report(f"received stroke: initiate '{name}'")
-        for peer, child in self._meant(message, channel):
+        meant = self._meant(message, channel)
+        for peer, child in meant:
             if child.mode.is_shunt:
                 self._route_child(channel, peer, child)
-            else:
-                self._initiate_child(message, channel, peer, child)
+        meant = [(peer, child) for peer, child in meant if not child.mode.is_shunt]
+        if message.wants_output:
+            steps = [self._initiation(peer, child) for peer, child in meant]
+            return self._errand(message, channel, steps) if steps else None
+        for peer, child in meant:
+            if self._controller.initiate(peer, child) is not Result.SUCCESS:
+                self._report(f"'{child.name}' cannot be initiated now")
+        return None
 
     def _meant(self, message: Message, channel: Channel) -> list[tuple[PeerConfig, ChildConfig]]:
         """Return the configurations that a name means; the client is told if there are none."""
         name = name_of(message)
         peer = self._backends.peer_by_name(name)
         if peer is None:
-            self._complain(message, channel, f"no config named '{name}'")
+            text = f"no config named '{name}'"
+            if self._is_refused(name):
+                text += ": it was refused, the log says why ('charon-starter --conftest', too)"
+            self._complain(message, channel, text)
             return []
         own = peer.child(name)
         children = peer.children if own is None else (own,)
@@ -82,29 +101,18 @@ class ControlCommands:
             self._complain(message, channel, f"no child config named '{name}'")
         return [(peer, child) for child in children]
 
-    def _initiate_child(
-        self, message: Message, channel: Channel, peer: PeerConfig, child: ChildConfig
-    ) -> None:
-        if not message.wants_output:
-            if self._controller.initiate(peer, child) is not Result.SUCCESS:
-                self._report(f"'{child.name}' cannot be initiated now")
-            return
+    def _initiation(self, peer: PeerConfig, child: ChildConfig) -> Step:
         timeout = self._timeout()
-        result = self._controller.initiate(
-            peer,
-            child,
-            timeout=timeout,
-            on_log=log_to(channel, message.verbosity),
-            level=log_level(message.verbosity),
-        )
-        if result is Result.SUCCESS:
-            channel.write_line(f"connection '{child.name}' established successfully")
-        elif result is Result.TIMEOUT:
-            channel.write_line(
-                f"connection '{child.name}' not established after {_ms(timeout)}, detaching"
-            )
-        else:
-            channel.write_line(f"establishing connection '{child.name}' failed")
+
+        def tell(result: Result) -> Iterator[str]:
+            if result is Result.SUCCESS:
+                yield f"connection '{child.name}' established successfully"
+            elif result is Result.TIMEOUT:
+                yield f"connection '{child.name}' not established after {_ms(timeout)}, detaching"
+            else:
+                yield f"establishing connection '{child.name}' failed"
+
+        return Step(partial(self._controller.initiate, peer, child), tell)
 
     def _route(self, message: Message, channel: Channel) -> None:
         self._report(f"received stroke: route '{name_of(message)}'")
@@ -136,32 +144,32 @@ class ControlCommands:
         else:
             channel.write_line(f"configuration '{name}' not found")
 
-    def _terminate(self, message: Message, channel: Channel) -> None:
-        for number, is_child in self._named("terminate", message):
-            if is_child:
-                self._terminate_child(message, channel, number)
-            else:
-                self._terminate_ike(message, channel, number)
+    def _terminate(self, message: Message, channel: Channel) -> Errand | None:
+        steps = [
+            self._child_deletion(number) if is_child else self._ike_deletion(number)
+            for number, is_child in self._named("terminate", message, channel)
+        ]
+        return self._run(message, channel, steps)
 
-    def _rekey(self, message: Message, _: Channel) -> None:
-        for number, is_child in self._named("rekey", message):
+    def _rekey(self, message: Message, channel: Channel) -> None:
+        for number, is_child in self._named("rekey", message, channel):
             if is_child:
                 self._controller.rekey_child(number)
             else:
                 self._controller.rekey_ike(number)
 
-    def _named(self, command: str, message: Message) -> list[tuple[int, bool]]:
+    def _named(self, command: str, message: Message, channel: Channel) -> list[tuple[int, bool]]:
         """Return the numbers of the SAs that a command names, each with whether it is a child."""
         self._report(f"received stroke: {command} '{name_of(message)}'")
         try:
             wanted = Specifier.parse(name_of(message))
         except ValueError as error:
-            self._report(f"{command}: {error}")
+            self._complain(message, channel, f"{command}: {error}")
             return []
         numbers = self._find(wanted)
         if not numbers:
-            self._report(f"{command}: no {'CHILD_SA' if wanted.is_child else 'IKE_SA'} is called "
-                         f"'{wanted.name}'")  # fmt: skip
+            kind = "CHILD_SA" if wanted.is_child else "IKE_SA"
+            self._complain(message, channel, f"{command}: no {kind} is called '{wanted.name}'")
         return [(number, wanted.is_child) for number in numbers]
 
     def _find(self, wanted: Specifier) -> list[int]:
@@ -180,35 +188,39 @@ class ControlCommands:
             found = [ike.unique_id for ike in snapshots if ike.name == wanted.name]
         return found if wanted.is_all else found[:1]
 
-    def _terminate_ike(self, message: Message, channel: Channel, number: int) -> None:
-        if not message.wants_output:
-            self._controller.terminate_ike(number)
-            return
-        timeout = self._timeout()
-        result = self._controller.terminate_ike(
-            number,
-            timeout=timeout,
-            on_log=log_to(channel, message.verbosity),
-            level=log_level(message.verbosity),
-        )
-        if result is Result.NOT_FOUND:
-            channel.write_line(f"unable to terminate IKE_SA: ID {number} not found")
-        _tell_closed(channel, result, f"IKE_SA [{number}]", timeout)
+    def _ike_deletion(self, number: int) -> Step:
+        def tell(result: Result) -> Iterator[str]:
+            if result is Result.NOT_FOUND:
+                yield f"unable to terminate IKE_SA: ID {number} not found"
+            yield self._closed(result, f"IKE_SA [{number}]")
 
-    def _terminate_child(self, message: Message, channel: Channel, number: int) -> None:
-        if not message.wants_output:
-            self._controller.terminate_child(number)
-            return
-        timeout = self._timeout()
-        result = self._controller.terminate_child(
-            number,
-            timeout=timeout,
-            on_log=log_to(channel, message.verbosity),
-            level=log_level(message.verbosity),
-        )
-        if result is Result.NOT_FOUND:
-            channel.write_line(f"unable to terminate, CHILD_SA with ID {number} not found")
-        _tell_closed(channel, result, f"CHILD_SA {{{number}}}", timeout)
+        return Step(partial(self._controller.terminate_ike, number), tell)
+
+    def _child_deletion(self, number: int) -> Step:
+        def tell(result: Result) -> Iterator[str]:
+            if result is Result.NOT_FOUND:
+                yield f"unable to terminate, CHILD_SA with ID {number} not found"
+            yield self._closed(result, f"CHILD_SA {{{number}}}")
+
+        return Step(partial(self._controller.terminate_child, number), tell)
+
+    def _closed(self, result: Result, what: str) -> str:
+        if result is Result.SUCCESS:
+            return f"{what} closed successfully"
+        if result is Result.TIMEOUT:
+            return f"{what} not closed after {_ms(self._timeout())}, detaching"
+        return f"closing {what} failed"
+
+    def _run(self, message: Message, channel: Channel, steps: list[Step]) -> Errand | None:
+        """Have the client wait for the steps, or begin all of them if it does not wait."""
+        if message.wants_output:
+            return self._errand(message, channel, steps)
+        for step in steps:
+            step.begin()
+        return None
+
+    def _errand(self, message: Message, channel: Channel, steps: list[Step]) -> Errand:
+        return Errand(channel, steps, message.verbosity, self._timeout())
 
     def _terminate_srcip(self, message: Message, _: Channel) -> None:
         body = message.body
@@ -229,15 +241,14 @@ class ControlCommands:
             ):
                 self._controller.terminate_ike(ike.unique_id)
 
-    def _purge(self, message: Message, channel: Channel) -> None:
+    def _purge(self, message: Message, channel: Channel) -> Errand | None:
         if not isinstance(message.body, Purge):
-            return
-        if message.body.flags & PurgeFlag.IKE:
-            for number in _childless(self._controller.list_ike_sas()):
-                self._terminate_ike(message, channel, number)
-        others = message.body.flags & ~PurgeFlag.IKE
-        if others:
-            self._report(f"purge: nothing is cached for the flags {others:#x}")
+            return None
+        self._forget(message.body.flags)
+        if not message.body.flags & PurgeFlag.IKE:
+            return None
+        numbers = _childless(self._controller.list_ike_sas())
+        return self._run(message, channel, [self._ike_deletion(number) for number in numbers])
 
     def _complain(self, message: Message, channel: Channel, text: str) -> None:
         self._report(text)
@@ -247,15 +258,6 @@ class ControlCommands:
 
 def _childless(snapshots: Iterable[IkeSaSnapshot]) -> list[int]:
     return [ike.unique_id for ike in snapshots if not ike.children and not ike.half_open]
-
-
-def _tell_closed(channel: Channel, result: Result, what: str, timeout: float | None) -> None:
-    if result is Result.SUCCESS:
-        channel.write_line(f"{what} closed successfully")
-    elif result is Result.TIMEOUT:
-        channel.write_line(f"{what} not closed after {_ms(timeout)}, detaching")
-    else:
-        channel.write_line(f"closing {what} failed")
 
 
 def _ms(seconds: float | None) -> str:

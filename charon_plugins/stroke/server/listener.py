@@ -12,6 +12,7 @@ import selectors
 import socket
 import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -143,7 +144,9 @@ class Listener:
             self._listener.close()
             self._listener = None
             if _inode(self._path) == self._inode:
-                self._path.unlink(missing_ok=True)
+                # In a folder of root's, the daemon has somebody else remove it.
+                with suppress(PermissionError):
+                    self._path.unlink(missing_ok=True)
         for pending in list(self._pending.values()):
             pending.connection.close()
         self._pending.clear()

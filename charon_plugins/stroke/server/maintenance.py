@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from charon_core.attributes.pool import Pool
 from charon_core.bus.listener import Group, Level
 from charon_plugins.stroke.server.commands import Command, name_of
 from charon_plugins.stroke.wire.bodies import Counters, Leases, Loglevel
@@ -12,7 +13,6 @@ from charon_plugins.stroke.wire.types import MessageType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from charon_core.attributes.pool import Pool
     from charon_core.plugin.facade import Daemon
     from charon_plugins.stroke.server.channel import Channel
     from charon_plugins.stroke.settings import StrokeSettings
@@ -68,7 +68,9 @@ class MaintenanceCommands:
     def _leases(self, message: Message, channel: Channel) -> None:
         body = message.body
         if isinstance(body, Leases):
-            pools = self._daemon.attributes.memory.all()
+            known = self._daemon.attributes.memory.all()
+            # What peers choose for themselves is no pool that could be looked into.
+            pools = tuple(pool for pool in known if isinstance(pool, Pool))
             channel.write_lines(_lease_lines(pools, body.pool, body.address))
 
     def _counters(self, message: Message, channel: Channel) -> None:

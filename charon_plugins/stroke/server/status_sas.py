@@ -83,7 +83,7 @@ def _rekeying(ike: IkeSaSnapshot, peer_of: Callable[[str], PeerConfig | None]) -
         peer = peer_of(ike.name)
         classes = "+".join(auth_name(auth).split("_")[0] for auth in peer.local) if peer else ""
         tail += f", {classes}{' ' if classes else ''}reauthentication in {span(ike.reauth_in)}"
-    return tail or ", rekeying disabled"
+    return tail or f", rekeying disabled{_end(ike.expires_in)}"
 
 
 def _child_sa(child: ChildSaSnapshot, details: bool) -> Iterator[str]:
@@ -100,7 +100,7 @@ def _child_sa(child: ChildSaSnapshot, details: bool) -> Iterator[str]:
             f"{label} {child.proposal}"
             f", {_traffic('i', child.bytes_in, child.packets_in, child.idle_in)}"
             f", {_traffic('o', child.bytes_out, child.packets_out, child.idle_out)}"
-            f", rekeying {_due(child.rekey_in)}"
+            f", rekeying {_due(child.rekey_in, child.expires_in)}"
         )
     local = " ".join(map(str, child.local_ts)) or "dynamic"
     remote = " ".join(map(str, child.remote_ts)) or "dynamic"
@@ -114,10 +114,15 @@ def _traffic(direction: str, octets: int, packets: int, idle: float | None) -> s
     return f"{text} ({packets} pkt{'' if packets == 1 else 's'}, {int(idle)}s ago)"
 
 
-def _due(seconds: float | None) -> str:
+def _due(seconds: float | None, end: float | None) -> str:
     if seconds is None:
-        return "disabled"
+        return f"disabled{_end(end)}"
     return f"in {span(seconds)}" if seconds > 0 else "active"
+
+
+def _end(seconds: float | None) -> str:
+    """When an SA that nobody replaces is gone: its traffic may be unprotected from then on."""
+    return "" if seconds is None else f", expires in {span(max(0.0, seconds))}"
 
 
 def _shown(identity: Identification | None) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from charon_plugins.stroke.starter.convert import Configuration
     from charon_plugins.stroke.starter.environment import Places
+    from charon_plugins.stroke.starter.launch import Launch
 
 
 class Exit(IntEnum):
@@ -33,7 +34,11 @@ def _ignored_flag(name: str) -> Callable[[Callable[..., None]], Callable[..., No
 @click.command("charon-starter", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--nofork", is_flag=True, help="Stay in the foreground, log to standard error.")
 @click.option("--conf", metavar="FILE", help="Connections; default: ipsec.conf of the settings.")
-@click.option("--conftest", is_flag=True, help="Only check the file: exit 0 if valid, 2 if not.")
+@click.option(
+    "--conftest",
+    is_flag=True,
+    help="Only check the file: exit 0 if valid, 1 if sections are left out, 2 if not.",
+)
 @click.option(
     "--daemon",
     "program",
@@ -85,13 +90,25 @@ def _run(
         _say(f"cannot read {str(places.conf)!r}: {error.strerror}")
         return Exit.INVALID
     if conftest:
-        _report(configuration)
-        _say("the configuration is valid")
-        return Exit.OK
+        return _tell_test(configuration)
     if attach:
         _report(configuration)
         return _attach(places, configuration)
     return _supervise(places, configuration, nofork=nofork, auto_update=auto_update)
+
+
+def _tell_test(configuration: Configuration) -> int:
+    """Say what there is to say about a file; exit code 1 if not all of it would be loaded."""
+    from charon_plugins.stroke.starter.check import left_out
+
+    _report(configuration)
+    missing = left_out(configuration)
+    if not missing:
+        _say("the configuration is valid")
+        return Exit.OK
+    number = f"{missing} section{'s are' if missing > 1 else ' is'}"
+    _say(f"the configuration is valid, but {number} left out")
+    return Exit.FAILURE
 
 
 def _places(program: str, root: str | None, conf: str | None) -> Places:
@@ -104,7 +121,8 @@ def _places(program: str, root: str | None, conf: str | None) -> Places:
     base = Path(root).absolute() if root is not None else None
     file = settings_file(base)
     try:
-        paths = Paths.make(load_settings(file).paths, base, file)
+        settings = load_settings(file)
+        paths = Paths.make(settings.paths, base, file)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
     name = Path(program).name
@@ -113,25 +131,25 @@ def _places(program: str, root: str | None, conf: str | None) -> Places:
         program=find_program(program) or "",
         options=() if base is None else ("--root", str(base)),
         conf=Path(conf).absolute() if conf is not None else paths.ipsec_conf,
+        certs=paths.ipsec_d / "certs",
         control_socket=paths.control_socket,
         pid_file=pid_file,
         starter_pid_file=pid_file.with_name(f"starter.{name}.pid"),
+        has_log_file=bool(settings.log.file),
     )
 
 
 def _load(places: Places) -> Configuration:
-    from charon_plugins.stroke.starter.convert import convert
-    from charon_plugins.stroke.starter.document import load
+    from charon_plugins.stroke.starter.check import read_configuration
 
-    return convert(load(places.conf))
+    return read_configuration(places.conf, places.certs)
 
 
 def _report(configuration: Configuration) -> None:
-    for warning in configuration.warnings:
-        _say(f"warning: {warning}")
-    for section, problems in configuration.skipped.items():
-        for problem in problems:
-            _say(f"{section} is not loaded: {problem}")
+    from charon_plugins.stroke.starter.check import complaints
+
+    for line in complaints(configuration):
+        _say(line)
 
 
 def _attach(places: Places, configuration: Configuration) -> int:
@@ -164,9 +182,11 @@ def _supervise(
         stderr_log,
         syslog_log,
     )
+    from charon_plugins.stroke.starter.launch import Launch
     from charon_plugins.stroke.starter.process import PidFile, detach, running_pid
     from charon_plugins.stroke.starter.supervisor import Supervisor
 
+    launch = None if nofork else Launch()
     if not places.program:
         _say("the daemon's program was not found: expected a path, or a name on PATH")
         return Exit.FAILURE
@@ -183,19 +203,68 @@ def _supervise(
         if other is not None:
             _say(f"another starter runs as process {other} ({places.starter_pid_file})")
             return Exit.FAILURE
-        if not nofork:
-            detach()
+        if launch is not None:
+            _report(configuration)
+            _warn_of_silence(places)
+            if not detach():
+                return _await(launch)
+            launch.leave_reading()
             open_syslog()
         pid_file.write()
     except PermissionError as error:
-        _say(f"not permitted: {error}; starter runs as root, or below --root")
+        text = f"not permitted: {error}; starter runs as root, or below --root"
+        _say(text)
+        if launch is not None:
+            launch.tell(text)
+            launch.end(Exit.NOT_PERMITTED)
         return Exit.NOT_PERMITTED
+
+    def log(text: str) -> None:
+        if launch is None:
+            stderr_log(text)
+        else:
+            launch.tell(text)
+            syslog_log(text)
+
+    environment = SystemEnvironment(places, log, in_background=launch is not None)
+    supervisor = Supervisor(
+        environment,
+        update_interval=auto_update,
+        on_started=None if launch is None else lambda: launch.end(Exit.OK),
+    )
+    code: int = Exit.FAILURE
     try:
-        log = stderr_log if nofork else syslog_log
-        environment = SystemEnvironment(places, log, use_syslog=not nofork)
-        return Supervisor(environment, update_interval=auto_update).run(configuration)
+        code = supervisor.run(configuration)
     finally:
         pid_file.remove()
+        if launch is not None:
+            launch.end(code)
+    return code
+
+
+def _await(launch: Launch) -> int:
+    """Wait until the daemon takes commands, or tell why it does not."""
+    code, text = launch.outcome()
+    if code == Exit.OK:
+        return Exit.OK
+    for line in text.splitlines():
+        _say(line)
+    if code is None:
+        _say("the start takes long and goes on in the background: 'charon-stroke status' tells")
+        return Exit.FAILURE
+    _say("the daemon is not started")
+    return code
+
+
+def _warn_of_silence(places: Places) -> None:
+    """Say that nobody will hear of what goes wrong later, where this is so."""
+    from charon_plugins.stroke.starter.launch import has_log_service
+
+    if not places.has_log_file and not has_log_service():
+        _say(
+            "warning: no log service takes lines (/dev/log): what goes wrong later is told nobody. "
+            "Start one, or name a file: [[log.file]] in charon.toml"
+        )
 
 
 def _pass_on(reply: bytes) -> None:

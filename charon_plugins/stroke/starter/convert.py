@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from charon_plugins.stroke.starter import keywords
+from charon_plugins.stroke.starter import keywords, unserved
 from charon_plugins.stroke.starter.document import DEFAULT, effective
 from charon_plugins.stroke.starter.keywords import Draft
-from charon_plugins.stroke.starter.place import ConfError, InvalidValueError, Problem
+from charon_plugins.stroke.starter.place import InvalidValueError, Problem
 from charon_plugins.stroke.wire.bodies import ADD_CONN_ORDER, LAYOUTS, AddCa, AddConn
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from charon_plugins.stroke.starter.document import Document, Section
     from charon_plugins.stroke.starter.keywords import Apply
     from charon_plugins.stroke.starter.lexer import Setting
+    from charon_plugins.stroke.starter.place import Place
     from charon_plugins.stroke.wire.fields import Layout
 
 
@@ -44,12 +45,14 @@ class Connection:
         body: the message's body.
         order: in which its strings are sent.
         auto: what follows the ADD_CONN message.
+        places: where each of its keywords has its value; "" is the section itself.
     """
 
     name: str
     body: AddConn
     order: tuple[str, ...]
     auto: Auto
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Configuration:
         authorities: by name, those with auto=ignore left out.
         warnings: odd but harmless things.
         skipped: by kind and name (``conn home``), why a section cannot be used.
+        refused: by name, why the daemon will refuse a connection; found by `check`.
     """
 
     cache_crls: bool
@@ -80,13 +84,14 @@ class Configuration:
     authorities: Mapping[str, Authority]
     warnings: tuple[Problem, ...]
     skipped: Mapping[str, tuple[Problem, ...]]
+    refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
 
 def convert(document: Document) -> Configuration:
     """Convert all sections; one that has an error is skipped, the others are not affected.
 
-    Raises:
-        ConfError: ``config setup`` has an error; that makes the whole file unusable.
+    A wrong value in ``config setup`` is a warning, and the default holds: a gateway with all its
+    connections must not stay away for that.
     """
     warnings: dict[Problem, None] = dict.fromkeys(document.warnings)
     setup = _setup(document.setup, warnings)
@@ -99,15 +104,20 @@ def convert(document: Document) -> Configuration:
         is_conn = section.kind == "conn"
         known = CONN_KEYWORDS if is_conn else keywords.CA
         draft = Draft(_inherited(setup)) if is_conn else Draft()
-        problems = _apply(draft, effective(document.layers(section)), known, section.kind, warnings)
+        settings = effective(document.layers(section))
+        problems = _apply(draft, settings, known, section.kind, warnings)
         if problems:
             skipped[f"{section.kind} {section.name}"] = tuple(problems)
             continue
         auto = Auto(int(draft.get("-auto", Auto.IGNORE)))
         if auto is Auto.IGNORE:
             continue
+        warnings.update(dict.fromkeys(unserved.warnings(section.kind, settings)))
         if is_conn:
-            connections[section.name] = _connection(section.name, draft, auto)
+            places = {key: setting.value_place for key, setting in settings.items()}
+            connections[section.name] = replace(
+                _connection(section.name, draft, auto), places={**places, "": section.place}
+            )
         else:
             body = _freeze(LAYOUTS[AddCa], {**draft, "name": section.name})
             authorities[section.name] = Authority(section.name, body, auto)
@@ -131,15 +141,17 @@ def parse_debug(text: str) -> tuple[tuple[str, str], ...]:
 
 def _setup(section: Section, warnings: dict[Problem, None]) -> Draft:
     draft = Draft()
-    problems = _apply(draft, effective([section]), keywords.SETUP, "config setup", warnings)
+    settings = effective([section])
+    problems = _apply(draft, settings, keywords.SETUP, "config setup", warnings)
+    warnings.update(dict.fromkeys(unserved.warnings("config setup", settings)))
     for also in section.also:
         warnings[Problem(also.place, "'also' is ignored: 'config setup' inherits nothing")] = None
     text = str(draft.get("-debug", ""))
     if text and not parse_debug(text):
         place = section.settings["charondebug"].value_place
         warnings[Problem(place, f"charondebug = {text!r}: expected 'GROUP LEVEL, ...'")] = None
-    if problems:
-        raise ConfError(problems)
+    for problem in problems:
+        warnings[Problem(problem.place, f"{problem.text}; the default is used")] = None
     return draft
 
 

@@ -82,13 +82,14 @@ def reload_plan(old: Configuration, new: Configuration) -> list[Request]:
 
 
 def keep_skipped(old: Configuration, new: Configuration) -> Configuration:
-    """Give sections that are skipped for an error the definition that they had before.
+    """Give sections that are skipped or refused the definition that they had before.
 
     A typing error must not take away a connection that works.
     """
     connections = dict(new.connections)
     authorities = dict(new.authorities)
-    for section in new.skipped:
+    refused = [f"conn {name}" for name in new.refused]
+    for section in (*new.skipped, *refused):
         kind, name = section.split(" ", 1)
         if kind == "conn" and name in old.connections:
             connections[name] = old.connections[name]

@@ -28,14 +28,20 @@ class DaemonProcess:
     which then stops it in order.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], stderr: int | None = None) -> None:
         """Start the program.
+
+        Args:
+            arguments: the command line.
+            stderr: what becomes its standard error; ours if ``None``.
 
         Raises:
             OSError: it cannot be executed.
         """
         environment = {**os.environ, "MALLOC_CHECK_": "0"}
-        self._child = subprocess.Popen(arguments, env=environment, start_new_session=True)
+        self._child = subprocess.Popen(
+            arguments, env=environment, start_new_session=True, stderr=stderr
+        )
 
     @property
     def pid(self) -> int:
@@ -109,10 +115,12 @@ class PidFile:
         self._path.unlink(missing_ok=True)
 
 
-def detach() -> None:
-    """Go on in the background: the calling process ends, a child without terminal goes on."""
-    if os.fork():
-        os._exit(0)
+def detach() -> bool:
+    """Go on in the background, in a child without terminal; False in the process that called."""
+    first = os.fork()
+    if first:
+        os.waitpid(first, 0)
+        return False
     os.setsid()
     # No longer the leader of its session, the second child can never get a terminal again.
     if os.fork():
@@ -122,3 +130,4 @@ def detach() -> None:
     for descriptor in range(3):
         os.dup2(null, descriptor)
     os.close(null)
+    return True

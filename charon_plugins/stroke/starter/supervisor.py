@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
 from charon_plugins.stroke.client.connection import StrokeError
+from charon_plugins.stroke.starter.check import complaints
 from charon_plugins.stroke.starter.place import ConfError
 from charon_plugins.stroke.starter.plan import keep_skipped, reload_plan, start_plan, update_plan
 from charon_plugins.stroke.starter.process import ABORT_PATIENCE
@@ -54,6 +55,9 @@ class Environment(Protocol):
     def spawn(self, configuration: Configuration) -> Process:
         """Start the daemon; raises `OSError`."""
 
+    def collect(self) -> None:
+        """Log what the daemon has written to its standard error."""
+
     def is_ready(self) -> bool:
         """True once the started daemon takes requests."""
 
@@ -87,10 +91,21 @@ class Supervisor:
         *,
         clock: Callable[[], float] = time.monotonic,
         update_interval: float | None = None,
+        on_started: Callable[[], None] | None = None,
     ) -> None:
+        """Prepare; `run` runs.
+
+        Args:
+            environment: the world.
+            clock: monotonic seconds.
+            update_interval: seconds between updates that nobody asks for.
+            on_started: called once, when the daemon is ready for the first time and has been sent
+                everything. With it somebody waits for the start: one that fails is the end.
+        """
         self._environment = environment
         self._clock = clock
         self._update_interval = update_interval
+        self._on_started = on_started
         self._process: Process | None = None
         self._state = State.ENDED
         self._due = 0.0
@@ -162,25 +177,35 @@ class Supervisor:
             self._state = State.READY
             self._loaded = replace(self._wanted, connections={}, authorities={})
             self._apply(start_plan(self._wanted), self._wanted)
+            if self._on_started is not None:
+                self._on_started()
+                self._on_started = None
         elif self._clock() >= self._due:
             self._environment.log(f"the daemon is not ready after {READY_PATIENCE:g} s, ending it")
             self._process.stop(ABORT_PATIENCE)
+            self._environment.collect()
             self._on_end()
 
     def _on_exit(self, code: int) -> None:
         how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        self._environment.collect()
         if code in FATAL_EXITS:
             self._environment.log(f"the daemon ended with {how}: starting it again will not help")
-            self._process = None
-            self._is_stopping = True
-            self._exit_code = 1
+            self._give_up()
             return
-        self._environment.log(
-            f"the daemon ended with {how}, it is started again in {RESTART_DELAY:g} s"
-        )
+        self._environment.log(f"the daemon ended with {how}")
         self._on_end()
 
+    def _give_up(self) -> None:
+        self._process = None
+        self._is_stopping = True
+        self._exit_code = 1
+
     def _on_end(self) -> None:
+        if self._on_started is not None:
+            self._give_up()
+            return
+        self._environment.log(f"the daemon is started again in {RESTART_DELAY:g} s")
         self._process = None
         self._loaded = None
         self._state = State.ENDED
@@ -209,12 +234,8 @@ class Supervisor:
             self._apply(requests, new)
 
     def _report(self, configuration: Configuration) -> None:
-        log = self._environment.log
-        for warning in configuration.warnings:
-            log(f"warning: {warning}")
-        for section, problems in configuration.skipped.items():
-            for problem in problems:
-                log(f"{section} is not loaded: {problem}")
+        for line in complaints(configuration):
+            self._environment.log(line)
 
     def _apply(self, requests: Iterable[Request], new: Configuration) -> None:
         """Send requests in order, and note what the daemon then has."""

@@ -62,14 +62,14 @@ class Gateway:
     def write(self, tunnels: Iterable[Tunnel]) -> None:
         """Write ipsec.conf and ipsec.secrets."""
         tunnels = list(tunnels)
-        self.configure(ipsec_conf(tunnels, side=self.side), ipsec_secrets(tunnels, side=self.side))
+        self.write_text(ipsec_conf(tunnels, side=self.side), ipsec_secrets(tunnels, side=self.side))
 
-    def configure(self, connections: str, secrets: str) -> None:
-        """Write ipsec.conf and ipsec.secrets as they are given."""
-        (self._root / "etc/ipsec.conf").write_text(connections)
-        file = self._root / "etc/ipsec.secrets"
-        file.touch(0o600)
-        file.write_text(secrets)
+    def write_text(self, conf: str, keys: str) -> None:
+        """Write this as ipsec.conf and ipsec.secrets."""
+        (self._root / "etc/ipsec.conf").write_text(conf)
+        secrets = self._root / "etc/ipsec.secrets"
+        secrets.touch(0o600)
+        secrets.write_text(keys)
 
     def launch(self) -> None:
         """Start the daemon and do not wait for it."""

@@ -78,7 +78,7 @@ class World:
 
     def start(self) -> None:
         for side, gateway in self.gateways.items():
-            gateway.configure(connections(side), SECRETS)
+            gateway.write_text(connections(side), SECRETS)
             gateway.launch()
             peer = Path.IPV4.theirs if side is Side.OURS else Path.IPV4.ours
             self.host(side).add_address("lo", f"{INSIDE[side]}/32")

@@ -67,7 +67,7 @@ leftsubnet=10.1.0.0/16,10.3.0.0/24[tcp/80];rightsubnet=10.2.0.0/16[udp]
 leftsubnet="%dynamic[tcp/22],10.0.0.1[udp/%opaque],10.3.0.0/24[icmp/2048],fec1::1[/53]"
 leftsubnet=10.4.0.0/24[17/100-200]
 leftprotoport=17/1701;rightprotoport=tcp/%any|leftprotoport=udp/%opaque|leftprotoport=icmp/8
-leftsubnet=10.1.2.3/16;rightsubnet=10.2.3.4|leftsubnet=10.1.2.3/99|dpdaction=restart;dpddelay=15s
+leftsubnet=10.1.2.3/16;rightsubnet=10.2.3.4|leftsubnet=10.1.2.3/29|dpdaction=restart;dpddelay=15s
 dpdaction=clear|dpdaction=hold;dpddelay=1m|type=transport|type=beet
 type=pass;leftsubnet=192.168.7.0/24;rightsubnet=192.168.7.0/24
 type=drop;leftsubnet=192.168.8.0/24;rightsubnet=192.168.9.0/24[tcp/80]

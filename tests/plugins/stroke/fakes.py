@@ -17,6 +17,8 @@ from charon_core.config.traffic_selector import TrafficSelector
 from charon_core.control.controller import Result
 from charon_core.control.resolver import Resolver
 from charon_core.credentials.manager import CredentialManager
+from charon_core.kernel.manager import KernelInterface
+from charon_core.kernel.null import NullBackend
 from charon_core.network.packet import Endpoint
 from charon_core.plugin.facade import Daemon
 from charon_core.processing.processor import Processor
@@ -111,6 +113,9 @@ class FakeController:
     shunts: list[Shunt] = field(default_factory=list)
     traps: list[Trap] = field(default_factory=list)
     meanwhile: Callable[[], object] | None = None
+    is_held: bool = False
+    """Commands do not end until `release` is called."""
+    held: list[Callable[[], object]] = field(default_factory=list)
 
     def initiate(self, peer: PeerConfig, child: ChildConfig | None = None, **rest: Any) -> Result:
         return self._run(("initiate", peer.name, child.name if child else None), **rest)
@@ -151,17 +156,34 @@ class FakeController:
         *,
         timeout: float | None = None,
         on_log: Callable[[LogRecord], bool] | None = None,
+        on_result: Callable[[Result], None] | None = None,
         level: Level = Level.CONTROL,
     ) -> Result:
         self.calls.append((*call, timeout, on_log is not None))
-        if on_log is None:
+        if on_log is None or on_result is None:
             return Result.SUCCESS
-        if self.meanwhile is not None:
-            self.meanwhile()
-        for item in self.records:
-            if item.level <= level and not on_log(item):
-                return Result.TIMEOUT
-        return self.result
+        take, tell = on_log, on_result
+
+        def end() -> None:
+            if self.meanwhile is not None:
+                self.meanwhile()
+            for item in self.records:
+                if item.level <= level and not take(item):
+                    tell(Result.TIMEOUT)
+                    return
+            tell(self.result)
+
+        if self.is_held:
+            self.held.append(end)
+        else:
+            end()
+        return Result.SUCCESS
+
+    def release(self) -> None:
+        """Let the commands that are held end."""
+        self.is_held = False
+        while self.held:
+            self.held.pop(0)()
 
 
 class FakeBus:
@@ -198,6 +220,7 @@ class World:
         )
         self.scheduler = Scheduler(self.processor)
         self.levels: list[tuple[Group, Level]] = []
+        self.backend = NullBackend()
         self.local = {"10.77.0.1", "10.77.0.3"}
         self.plugin = StrokePlugin()
 
@@ -217,7 +240,7 @@ class World:
             credentials=self.credentials,
             eap=None,  # type: ignore[arg-type]
             attributes=self.attributes,
-            kernel=SimpleNamespace(net=net),  # type: ignore[arg-type]
+            kernel=KernelInterface(self.backend, net),  # type: ignore[arg-type]
             resolver=Resolver(self.processor.queue, self.scheduler.schedule),
             plugins=lambda: (),
             reload=lambda: None,
@@ -229,7 +252,6 @@ class World:
         self.plugin.charon_create(facade)
         self.plugin.charon_register_credentials(self.credentials)
         self.plugin.charon_register_backends(self.backends)
-        self.plugin.charon_register_attributes(self.attributes)
         self.processor.start()
 
     def stop(self) -> None:

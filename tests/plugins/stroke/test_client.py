@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -255,3 +257,13 @@ def test_socket_of_the_daemons_settings(
     (tmp_path / "etc/charon/charon.toml").write_text('[paths]\ncontrol_socket = "/ctl"\n')
     assert run(monkeypatch, "--root", str(tmp_path), "status") == 0
     assert capfdbinary.readouterr().out == b"here\n"
+
+
+def test_version() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "charon_plugins.stroke.client.cli", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.fullmatch(r"charon-stroke \d+\.\d+\S*\n", result.stdout)

@@ -9,7 +9,6 @@ import pytest
 
 from charon_plugins.stroke.starter.convert import Auto, Configuration, convert, parse_debug
 from charon_plugins.stroke.starter.document import load
-from charon_plugins.stroke.starter.place import ConfError
 from charon_plugins.stroke.starter.plan import Request, start_plan
 from charon_plugins.stroke.wire.bodies import AddConn, Dpd, End, MarkIn, MarkOut, Rekey
 
@@ -233,9 +232,14 @@ def test_unknown_and_deprecated_keywords_are_warnings() -> None:
 
 
 @pytest.mark.parametrize("line", ["uniqueids=maybe", "left=1.2.3.4", "cacert=x"])
-def test_error_in_setup_refuses_the_file(line: str) -> None:
-    with pytest.raises(ConfError):
-        configuration(f"config setup\n\t{line}\n")
+def test_error_in_setup_is_a_warning_and_the_default_is_used(line: str) -> None:
+    text = "conn a\n\tauto=add\n"
+    result = configuration(f"config setup\n\t{line}\n\tcachecrls=yes\n{text}")
+    assert result.cache_crls
+    assert result.connections == configuration(text).connections
+    (told,) = (str(warning) for warning in result.warnings if "default" in warning.text)
+    assert told.startswith("/conf:2:")
+    assert told.endswith("; the default is used")
 
 
 def test_ignored_sections_are_not_sent() -> None:

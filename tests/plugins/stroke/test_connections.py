@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from charon_core.attributes.memory import MemoryPools
 from charon_core.config.child import Action, ChildMode, Mark
 from charon_core.config.identification import Identification
 from charon_core.config.ike import Fragmentation
@@ -56,18 +57,11 @@ CONN = AddConn(
 
 @pytest.fixture
 def surroundings(tmp_path: Path) -> Surroundings:
-    pools: list[str] = []
-
-    def add_pool(text: str) -> None:
-        if "/" not in text and "-" not in text:
-            raise ValueError("not a pool")
-        pools.append(text)
-
     return Surroundings(
         certs=tmp_path,
         is_local={"10.0.0.1", "2001:db8::1"}.__contains__,
         look_up=lambda name: {"me.example": ("10.0.0.1",)}.get(name, ()),
-        add_pool=add_pool,
+        pools=MemoryPools(),
     )
 
 
@@ -619,7 +613,33 @@ def test_pools_of_connections(world: World) -> None:
     assert acquire(["free"], "carol", "0.0.0.0") is None
     assert acquire(["free"], "carol", None) is None
     assert acquire(["home"], "carol", "10.1.2.3") is None
+    assert acquire(["free"], "dave", "10.1.2.3") is None
     assert world.attributes.release("free", "carol", "10.1.2.3")
+    assert not world.attributes.release("free", "carol", "10.1.2.3")
+
+
+def test_pools_that_overlap_are_told(surroundings: Surroundings) -> None:
+    assert built(surroundings, **other(sourceip="10.9.0.0/24")).notes == ()
+    assert built(surroundings, **other(sourceip="10.9.0.0/24")).notes == ()
+    (note,) = built(surroundings, **other(sourceip="10.9.0.128/25,10.8.0.0/24")).notes
+    assert note.startswith("pool 10.9.0.128/25 has addresses in common with 10.9.0.0/24")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("%config", ("0.0.0.0",)),
+        ("%modeconfig4,%cfg6", ("0.0.0.0", "::")),
+        ("10.9.0.7,fd09::7,%config6", ("10.9.0.7", "fd09::7", "::")),
+    ],
+)
+def test_addresses_and_name_servers_that_are_asked_for(
+    surroundings: Surroundings, wanted: str, expected: tuple[str, ...]
+) -> None:
+    found = peer(surroundings, **me(sourceip=wanted, dns=wanted))
+    assert found.virtual_ips == found.request_dns == expected
+    # Without leftsubnet the tunnel is for what is assigned.
+    assert found.children[0].local_ts[0].dynamic
 
 
 _numbers = st.integers(-(2**31), 2**31 - 1)
@@ -693,3 +713,24 @@ def _encodes(connection: AddConn) -> bool:
     except ValueError:
         return False
     return True
+
+
+def test_esp_that_the_kernel_backend_lacks_is_left_out_with_a_note(
+    surroundings: Surroundings,
+) -> None:
+    lacking = replace(
+        surroundings,
+        installable=lambda given: tuple(p for p in given if "3DES" not in str(p)),
+        missing=lambda _: "kernel backend 'x' has no 3DES_CBC",
+    )
+    result = built(lacking, algorithms=Algorithms(esp="3des-sha1,aes128-sha256!"))
+    assert result.peer.children[0].proposals == parse_proposals("aes128-sha256!", ProtocolId.ESP)
+    (note,) = result.notes
+    assert note == (
+        "esp = '3des-sha1,aes128-sha256!': taken without what cannot be installed: "
+        "kernel backend 'x' has no 3DES_CBC"
+    )
+    assert complaints(lacking, algorithms=Algorithms(esp="3des-sha1!")) == (
+        "esp = '3des-sha1!': expected algorithms that can be installed: "
+        "kernel backend 'x' has no 3DES_CBC"
+    )

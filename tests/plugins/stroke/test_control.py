@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,8 +23,8 @@ from charon_plugins.stroke.wire.bodies import (
     Purge,
     TerminateSrcip,
 )
-from charon_plugins.stroke.wire.message import Message
-from charon_plugins.stroke.wire.types import MessageType, WireMode
+from charon_plugins.stroke.wire.message import Message, encode
+from charon_plugins.stroke.wire.types import MessageType, PurgeFlag, WireMode
 from tests.plugins.stroke.fakes import World, child_sa, ike_sa, record
 
 if TYPE_CHECKING:
@@ -133,12 +135,17 @@ def test_up_of_a_connection_without_such_a_child_initiates_all(world: World) -> 
 def test_client_that_goes_away_ends_the_waiting_not_the_work(world: World) -> None:
     add(world, "home")
     world.controller.records = [record("detail", Level.MORE)] * 3
+    ended = threading.Event()
+    with world.connect() as client:
 
-    from charon_plugins.stroke.wire.message import encode
+        def leave() -> None:
+            client.close()
+            ended.set()
 
-    client = world.connect()
-    world.controller.meanwhile = client.close
-    client.sendall(encode(Message(MessageType.INITIATE, Name("home"), 2)))
+        world.controller.meanwhile = leave
+        client.sendall(encode(Message(MessageType.INITIATE, Name("home"), 2)))
+        # Otherwise the request may find the client gone before it has begun.
+        assert ended.wait(10)
     assert world.ask(Message(MessageType.STATUS, Name())).endswith("none\n")
 
 
@@ -199,6 +206,7 @@ def test_delete_takes_trap_and_shunt_along(world: World) -> None:
     assert commands(world) == [("unroute", "home")]
 
 
+WRONG = "terminate: expected NAME, NAME[], NAME[*], [ID], NAME{{}}, NAME{{*}} or {{ID}}, not '{}'\n"
 SAS = [
     ike_sa(unique_id=3, name="b", children=(child_sa(unique_id=7, name="b"),)),
     ike_sa(
@@ -229,18 +237,18 @@ SAS = [
             [("child", 5), ("child", 4)],
         ),
         ("{4}", "CHILD_SA {4} closed successfully\n", [("child", 4)]),
-        ("x", "", []),
-        ("x{*}", "", []),
-        ("a[", "", []),
-        ("a]", "", []),
-        ("a[x]", "", []),
-        ("a{1", "", []),
-        ("", "", []),
-        ("[]", "", []),
-        ("[*]", "", []),
-        ("{*}", "", []),
-        ("a[1]{2}", "", []),
-        ("a[99999999999999]", "", []),
+        ("x", "terminate: no IKE_SA is called 'x'\n", []),
+        ("x{*}", "terminate: no CHILD_SA is called 'x'\n", []),
+        ("a[", WRONG.format("a["), []),
+        ("a]", WRONG.format("a]"), []),
+        ("a[x]", WRONG.format("a[x]"), []),
+        ("a{1", WRONG.format("a{1"), []),
+        ("", WRONG.format(""), []),
+        ("[]", WRONG.format("[]"), []),
+        ("[*]", WRONG.format("[*]"), []),
+        ("{*}", WRONG.format("{*}"), []),
+        ("a[1]{2}", WRONG.format("a[1]{2}"), []),
+        ("a[99999999999999]", WRONG.format("a[99999999999999]"), []),
     ],
 )
 def test_down(world: World, specifier: str, reply: str, calls: list[tuple[str, int]]) -> None:
@@ -264,7 +272,9 @@ def test_rekey_queues_the_work_and_replies_nothing(
     world: World, specifier: str, calls: list[tuple[str, int]]
 ) -> None:
     world.controller.sas = SAS
-    assert world.ask(Message(MessageType.REKEY, Name(specifier), 1)) == ""
+    reply = world.ask(Message(MessageType.REKEY, Name(specifier), 1))
+    assert reply.startswith("rekey: ") if not calls else reply == ""
+    assert world.ask(Message(MessageType.REKEY, Name("x"), -1)) == ""
     assert commands(world) == [(*call, None, False) for call in calls]
 
 
@@ -346,6 +356,22 @@ def test_purge_of_childless_ike_sas(world: World) -> None:
     assert reply == "IKE_SA [1] closed successfully\n"
 
 
+def test_purge_of_caches(world: World) -> None:
+    flushed: list[dict[str, bool]] = []
+    world.credentials._online = SimpleNamespace(flush=lambda **what: flushed.append(what))
+    for flags in (PurgeFlag.OCSP, PurgeFlag.CRLS, PurgeFlag.CERTS, PurgeFlag(0x0F)):
+        assert world.ask(Message(MessageType.PURGE, Purge(int(flags)))) == ""
+    assert flushed == [
+        {"statuses": True, "lists": False},
+        {"statuses": False, "lists": True},
+        {"statuses": True, "lists": True},
+    ]
+
+
+def test_purge_before_anything_is_cached(world: World) -> None:
+    assert world.ask(Message(MessageType.PURGE, Purge(0x0F))) == ""
+
+
 @pytest.mark.parametrize(
     ("group", "level", "reply", "changed"),
     [
@@ -374,6 +400,7 @@ def test_loglevel_may_be_forbidden(tmp_path: Path) -> None:
 
 
 def test_leases(world: World) -> None:
+    world.attributes.memory.add_grants("free").acquire("erin", "192.0.2.7")
     assert world.ask(Message(MessageType.LEASES, Leases())) == "no pools found\n"
     pool = world.attributes.memory.add("10.9.0.0/24")
     pool.acquire("carol")

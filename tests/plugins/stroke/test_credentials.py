@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from charon_core.config.identification import Identification
-from charon_core.credentials.sets import SecretKind
-from charon_plugins.stroke.wire.bodies import AddCa, Name, Reread
+from charon_core.credentials.sets import AuthorityUris, SecretKind
+from charon_plugins.stroke.wire.bodies import AddCa, Config, Name, Reread
 from charon_plugins.stroke.wire.message import Message, encode
 from charon_plugins.stroke.wire.types import MessageType, RereadFlag
 from tests.plugins.stroke.certificates import Authority
@@ -138,6 +138,34 @@ def test_ca_sections(world: World) -> None:
         assert world.ask(Message(MessageType.DEL_CA, Name(name), -1)) == ""
     assert anchors(world) == {"C=CH, CN=one"}
     assert world.bus.said("there is no ca section 'x'")
+
+
+def test_uris_of_ca_sections(world: World) -> None:
+    one = Authority("C=CH, CN=one")
+    (world.paths.ipsec_d / "cacerts/one.pem").write_bytes(one.pem)
+
+    def add(**uris: str) -> list[AuthorityUris]:
+        assert world.ask(Message(MessageType.ADD_CA, AddCa("a", "one.pem", **uris), -1)) == ""
+        (certificate,) = world.credentials.trust_anchors()
+        return list(world.credentials.authority_uris(certificate))
+
+    given = add(
+        crluri="http://a/1", crluri2="file:///2", ocspuri="http://a/3", ocspuri2="http://a/4"
+    )
+    assert given == [AuthorityUris(("http://a/1", "file:///2"), ("http://a/3", "http://a/4"))]
+    assert add(ocspuri2="http://b/") == [AuthorityUris((), ("http://b/",))]
+    reread(world, RereadFlag.CACERTS)
+    (certificate,) = world.credentials.trust_anchors()
+    assert list(world.credentials.authority_uris(certificate))
+    assert world.ask(Message(MessageType.DEL_CA, Name("a"), -1)) == ""
+    assert not list(world.credentials.authority_uris(certificate))
+
+
+def test_cachecrls(world: World) -> None:
+    assert not world.credentials.caches_lists
+    for on in (1, 0):
+        assert world.ask(Message(MessageType.CONFIG, Config(on), -1)) == ""
+        assert world.credentials.caches_lists is bool(on)
 
 
 def test_revocation_lists(world: World) -> None:

@@ -101,6 +101,7 @@ def test_one_daemon(start: Callable[..., RunningDaemon]) -> None:
     assert "bad:" not in text
     assert "connection 'bad': ike = 'foo': expected proposals" in daemon.log
     assert daemon.stroke("up", "other") == "no config named 'other'\n"
+    assert daemon.stroke("up", "bad").startswith("no config named 'bad': it was refused, the log")
     assert daemon.stop() == 0
     assert not (daemon.root / "var/run/charon.ctl").exists()
     assert "geheim" not in daemon.log
@@ -136,4 +137,44 @@ def test_two_daemons(start: Callable[..., RunningDaemon]) -> None:
     down = moon.stroke("down", "home").splitlines()
     assert down[-1] == "IKE_SA [1] closed successfully"
     assert sun.stroke("status").endswith("  none\n")
+    assert moon.stop() == sun.stop() == 0
+
+
+def test_dead_peers_block_nobody(start: Callable[..., RunningDaemon]) -> None:
+    ports = free_port(), free_port()
+    moon = start("moon", ports[0], swap=False)
+    sun = start("sun", ports[1], swap=False)
+    # Nobody listens on that port, and what comes back from there is not looked at.
+    dead = "".join(
+        conf("moon", f"dead{number}", free_port(), (f"10.{number}.0.0/16", "10.9.0.0/16")).replace(
+            "conn home", f"conn dead{number}"
+        )
+        for number in range(20, 32)
+    )
+    moon.starter(conf("moon", "sun", ports[1], ("10.1.0.0/16", "10.2.0.0/16")) + dead)
+    sun.starter(conf("sun", "moon", ports[0], ("10.2.0.0/16", "10.1.0.0/16")))
+    command = [sys.executable, "-m", "charon_plugins.stroke.client.cli", "--root", str(moon.root)]
+    waiting = [
+        subprocess.Popen(
+            [*command, "up", f"dead{number}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(20, 32)
+    ]
+    try:
+        deadline = time.monotonic() + 30
+        while moon.log.count("initiating IKE_SA dead") < len(waiting):
+            assert time.monotonic() < deadline, moon.log
+            time.sleep(0.05)
+        assert moon.stroke("up", "home").endswith("connection 'home' established successfully\n")
+        for number, client in enumerate(waiting, 20):
+            down = moon.stroke("down", f"dead{number}").splitlines()
+            assert down[-1].endswith("closed successfully")
+            text = client.communicate(timeout=20)[0]
+            assert text.endswith(f"establishing connection 'dead{number}' failed\n")
+    finally:
+        for client in waiting:
+            client.kill()
+            client.communicate()
     assert moon.stop() == sun.stop() == 0

@@ -26,7 +26,7 @@ from charon_plugins.stroke.wire.types import MessageType
 from tests.plugins.stroke.fakes import World, record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from charon_core.processing.job import Job
@@ -101,18 +101,22 @@ def test_too_short_request_is_dropped_without_a_word(world: World, length: int) 
 
 
 @pytest.mark.parametrize("kind", [-1, 23, 2**31 - 1])
-def test_unknown_type_gets_an_empty_reply(world: World, kind: int) -> None:
-    assert world.ask(Message(kind, None)) == ""
+def test_unknown_type_is_told_to_the_client(world: World, kind: int) -> None:
+    text = f"unknown type {kind}: this command is not implemented\n"
+    assert world.ask(Message(kind, None)) == text
+    assert world.ask(Message(kind, None, -1)) == ""
     assert world.bus.said(f"unknown type {kind}: this command is not implemented")
 
 
-@pytest.mark.parametrize("kind", [MessageType.EXPORT, MessageType.LIST, MessageType.CONFIG])
-def test_command_that_is_not_implemented_gets_an_empty_reply(
+@pytest.mark.parametrize("kind", [MessageType.EXPORT, MessageType.LIST])
+def test_command_that_is_not_implemented_is_told_to_the_client(
     world: World, kind: MessageType
 ) -> None:
     from charon_plugins.stroke.wire.bodies import BODIES
 
-    assert world.ask(Message(kind, BODIES[kind]())) == ""
+    text = f"{kind.label}: this command is not implemented\n"
+    assert world.ask(Message(kind, BODIES[kind]())) == text
+    assert world.ask(Message(kind, BODIES[kind](), -1)) == ""
     assert world.bus.said(f"{kind.label}: this command is not implemented")
 
 
@@ -412,13 +416,38 @@ class Recorder:
         self.begun.append(message.label)
 
 
-def submit(dispatcher: Dispatcher, kinds: str) -> None:
-    for kind in kinds:
-        body: Any = Name("x") if kind == "i" else MemUsage()
-        number = MessageType.INITIATE if kind == "i" else MessageType.MEMUSAGE
-        ours, theirs = socket.socketpair()
-        theirs.close()
-        dispatcher.submit(Message(number, body), Channel(ours))
+class Crowd:
+    """Clients of a dispatcher; all leave at the end of a test."""
+
+    def __init__(self) -> None:
+        self.clients: list[socket.socket] = []
+
+    def submit(self, dispatcher: Dispatcher, kinds: str) -> None:
+        for kind in kinds:
+            self.clients.append(submit(dispatcher, kind))
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    made = Crowd()
+    yield made
+    for client in made.clients:
+        client.close()
+
+
+def submit(dispatcher: Dispatcher, kind: str) -> socket.socket:
+    body: Any = Name("x") if kind == "i" else MemUsage()
+    number = MessageType.INITIATE if kind == "i" else MessageType.MEMUSAGE
+    ours, theirs = socket.socketpair()
+    dispatcher.submit(Message(number, body), Channel(ours))
+    return theirs
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return condition()
 
 
 @pytest.mark.parametrize(
@@ -430,13 +459,13 @@ def submit(dispatcher: Dispatcher, kinds: str) -> None:
         ("mmmii", ["memusage"] * 3 + ["initiate"]),
     ],
 )
-def test_places_are_shared(kinds: str, queued: list[str]) -> None:
+def test_places_are_shared(crowd: Crowd, kinds: str, queued: list[str]) -> None:
     jobs: list[Job] = []
     handler = Recorder()
     dispatcher = Dispatcher(
         handler, lambda job: jobs.append(job) is None, lambda _: None, max_concurrent=4
     )
-    submit(dispatcher, kinds)
+    crowd.submit(dispatcher, kinds)
     assert [str(job).removeprefix("stroke ") for job in jobs] == queued
     for job in jobs:
         job.execute()
@@ -444,19 +473,19 @@ def test_places_are_shared(kinds: str, queued: list[str]) -> None:
     assert len(handler.begun) == len(kinds)
 
 
-def test_single_place_serves_both_kinds() -> None:
+def test_single_place_serves_both_kinds(crowd: Crowd) -> None:
     jobs: list[Job] = []
     dispatcher = Dispatcher(
         Recorder(), lambda job: jobs.append(job) is None, lambda _: None, max_concurrent=1
     )
-    submit(dispatcher, "im")
+    crowd.submit(dispatcher, "im")
     assert len(jobs) == 1
     jobs[0].execute()
     assert len(jobs) == 2
     jobs[1].execute()
 
 
-def test_handler_that_raises_lets_client_and_place_go() -> None:
+def test_handler_that_raises_lets_client_and_place_go(crowd: Crowd) -> None:
     jobs: list[Job] = []
 
     class Failing(Recorder):
@@ -466,52 +495,118 @@ def test_handler_that_raises_lets_client_and_place_go() -> None:
     dispatcher = Dispatcher(
         Failing(), lambda job: jobs.append(job) is None, lambda _: None, max_concurrent=1
     )
-    submit(dispatcher, "mm")
+    crowd.submit(dispatcher, "mm")
     with pytest.raises(RuntimeError):
         jobs[0].execute()
+    assert crowd.clients[0].recv(100).startswith(b"failed by a fault of the daemon's own")
     assert len(jobs) == 2
     with pytest.raises(RuntimeError):
         jobs[1].execute()
 
 
-def test_clients_are_turned_away_when_workers_take_no_jobs() -> None:
+def test_clients_are_turned_away_when_workers_take_no_jobs(crowd: Crowd) -> None:
     lines: list[str] = []
     dispatcher = Dispatcher(Recorder(), lambda _: False, lines.append, max_concurrent=4)
-    submit(dispatcher, "mm")
+    crowd.submit(dispatcher, "mm")
     assert lines == ["stroke memusage refused: the workers take no more jobs"] * 2
 
 
-def test_waiting_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_requests_are_bounded(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charon_plugins.stroke.server.dispatcher.MAX_WAITING", 2)
     lines: list[str] = []
     jobs: list[Job] = []
     dispatcher = Dispatcher(
         Recorder(), lambda job: jobs.append(job) is None, lines.append, max_concurrent=1
     )
-    submit(dispatcher, "mmmm")
+    crowd.submit(dispatcher, "mmmm")
     assert len(lines) == 1
     dispatcher.close()
-    submit(dispatcher, "m")
+    crowd.submit(dispatcher, "m")
     assert len(lines) == 2
     jobs[0].execute()
     assert len(jobs) == 1
 
 
-def test_status_is_answered_while_others_wait_for_peers(tmp_path: Path) -> None:
+def test_everything_is_answered_while_many_wait_for_peers(tmp_path: Path) -> None:
     world = World(tmp_path, {"max_concurrent": 2})
     world.start()
     add(world, "home")
-    release = threading.Event()
-    world.controller.meanwhile = lambda: release.wait(10)
-    waiting = [world.connect() for _ in range(4)]
+    world.controller.is_held = True
+    waiting = [world.connect() for _ in range(12)]
     for client in waiting:
         client.sendall(encode(Message(MessageType.INITIATE, Name("home"))))
     assert world.ask(STATUS) == NO_SAS
-    release.set()
+    assert until(lambda: len(world.controller.held) == 12)
+    held, world.controller.held = world.controller.held, []
+    world.controller.is_held = False
+    up = world.ask(Message(MessageType.INITIATE, Name("home")))
+    assert up == "connection 'home' established successfully\n"
+    assert world.ask(Message(MessageType.TERMINATE, Name("[1]"))) == (
+        "IKE_SA [1] closed successfully\n"
+    )
+    for end in held:
+        end()
     for client in waiting:
         assert b"established successfully" in client.recv(1000)
         client.close()
     world.stop()
+
+
+def test_who_waits_for_peers_are_so_many_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charon_plugins.stroke.server.dispatcher.MAX_ERRANDS", 2)
+    world = World(tmp_path)
+    world.start()
+    add(world, "home")
+    world.controller.is_held = True
+    waiting = [world.connect() for _ in range(2)]
+    for client in waiting:
+        client.sendall(encode(Message(MessageType.INITIATE, Name("home"))))
+    assert until(lambda: len(world.controller.held) == 2)
+    assert world.ask(Message(MessageType.INITIATE, Name("home"))) == (
+        "refused: too many clients wait for peers already\n"
+    )
+    assert world.ask(STATUS) == NO_SAS
+    world.controller.release()
+    for client in waiting:
+        client.close()
+    world.stop()
+
+
+def test_request_whose_client_has_gone_is_dropped_while_it_waits_for_its_turn(crowd: Crowd) -> None:
+    jobs: list[Job] = []
+    lines: list[str] = []
+    handler = Recorder()
+    dispatcher = Dispatcher(
+        handler, lambda job: jobs.append(job) is None, lines.append, max_concurrent=1
+    )
+    crowd.submit(dispatcher, "mim")
+    crowd.clients[1].close()
+    jobs[0].execute()
+    assert [str(job) for job in jobs] == ["stroke memusage"] * 2
+    jobs[1].execute()
+    assert handler.begun == ["memusage"] * 2
+    assert lines == ["stroke initiate dropped: its client waits no longer"]
+
+
+def test_a_full_queue_is_rid_of_those_who_have_gone_first(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charon_plugins.stroke.server.dispatcher.MAX_WAITING", 2)
+    lines: list[str] = []
+    jobs: list[Job] = []
+    dispatcher = Dispatcher(
+        Recorder(), lambda job: jobs.append(job) is None, lines.append, max_concurrent=1
+    )
+    crowd.submit(dispatcher, "mmm")
+    for client in crowd.clients[1:]:
+        client.close()
+    crowd.submit(dispatcher, "i")
+    assert lines == []
+    jobs[0].execute()
+    assert str(jobs[1]) == "stroke initiate"
+    jobs[1].execute()
 
 
 def add(world: World, name: str) -> None:
@@ -524,21 +619,14 @@ def test_stop_lets_waiting_clients_go(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.start()
     add(world, "home")
-    begun = threading.Event()
-    ended = threading.Event()
-
-    def wait() -> None:
-        begun.set()
-        ended.wait(10)
-
-    world.controller.meanwhile = wait
+    world.controller.is_held = True
     world.controller.records = [record("too late")]
     with world.connect() as client:
         client.sendall(encode(Message(MessageType.INITIATE, Name("home"))))
-        assert begun.wait(10)
+        assert until(lambda: len(world.controller.held) == 1)
         world.plugin.charon_destroy()
         assert client.recv(100) == b""
-        ended.set()
+        world.controller.release()
     world.stop()
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from charon_plugins.stroke.client.connection import StrokeError
+from charon_plugins.stroke.starter import launch
 from charon_plugins.stroke.starter.convert import Configuration, convert
 from charon_plugins.stroke.starter.document import load
 from charon_plugins.stroke.starter.environment import Places, daemon_arguments
@@ -152,6 +154,9 @@ class FakeWorld:
         self.processes.append(FakeProcess())
         return self.processes[-1]
 
+    def collect(self) -> None:
+        self.lines.append("collected")
+
     def is_ready(self) -> bool:
         return self.ready
 
@@ -178,9 +183,11 @@ class FakeWorld:
     def log(self, text: str) -> None:
         self.lines.append(text)
 
-    def run(self, *script: object, update_interval: float | None = None) -> int:
+    def run(self, *script: object, update_interval: float | None = None, **rest: Any) -> int:
         self.script = list(script)
-        supervisor = Supervisor(self, clock=lambda: self.now, update_interval=update_interval)
+        supervisor = Supervisor(
+            self, clock=lambda: self.now, update_interval=update_interval, **rest
+        )
         return supervisor.run(self.load())
 
 
@@ -282,6 +289,46 @@ def test_daemon_that_never_gets_ready_is_ended_and_tried_again() -> None:
     assert world.now >= READY_PATIENCE
 
 
+@pytest.mark.parametrize("code", [1, 67, 69, -9])
+def test_a_first_start_that_fails_is_the_end_where_somebody_waits_for_it(code: int) -> None:
+    world = FakeWorld()
+    world.ready = False
+    started: list[bool] = []
+    spawn = world.spawn
+
+    def fail(configuration: Configuration) -> FakeProcess:
+        process = spawn(configuration)
+        process.code = code
+        return process
+
+    world.spawn = fail  # type: ignore[method-assign]
+    assert world.run(on_started=lambda: started.append(True)) == 1
+    assert len(world.processes) == 1
+    assert world.lines[-2:] == [
+        "collected", f"the daemon ended with {f'exit code {code}' if code > 0 else 'signal 9'}"
+    ]  # fmt: skip
+    assert started == []
+
+
+def test_somebody_who_waits_is_told_when_everything_is_sent() -> None:
+    world = FakeWorld()
+    seen: list[list[str]] = []
+
+    def crash() -> None:
+        world.processes[-1].code = 1
+
+    world.run(crash, None, on_started=lambda: seen.append(list(world.sent)))
+    assert seen == [START]
+    assert len(world.processes) == 2
+
+
+def test_somebody_who_waits_is_told_that_the_daemon_does_not_get_ready() -> None:
+    world = FakeWorld()
+    world.ready = False
+    assert world.run(None, on_started=lambda: None) == 1
+    assert "the daemon is not ready after 10 s, ending it" in world.lines
+
+
 def test_what_could_not_be_sent_is_sent_by_the_next_update() -> None:
     world = FakeWorld()
     world.fails = {"add_conn c"}
@@ -320,7 +367,7 @@ def test_regular_update() -> None:
 
 
 def test_daemon_arguments() -> None:
-    places = Places("/x/charon", ("--root", "/r"), *[Path("/p")] * 4)
+    places = Places("/x/charon", ("--root", "/r"), *[Path("/p")] * 5)
     conf = configuration('config setup\n\tcharondebug="ike 2, knl -1"\n')
     assert daemon_arguments(places, conf, use_syslog=True) == [
         "/x/charon",
@@ -438,11 +485,91 @@ def test_conftest_exit_codes(tmp_path: Path) -> None:
     good.write_text("conn a\n\tmobike=YES\n\tauto=add\n")
     bad.write_text("conn\n")
     result = run_starter("--conftest", "--conf", str(good), "--root", str(tmp_path))
-    assert result.returncode == 0
+    assert result.returncode == 1
     assert "conn a is not loaded" in result.stderr
+    assert "the configuration is valid, but 1 section is left out" in result.stderr
+    good.write_text("conn a\n\tright=192.0.2.1\n\tauto=add\n")
+    result = run_starter("--conftest", "--conf", str(good), "--root", str(tmp_path))
+    assert (result.returncode, result.stderr) == (0, "the configuration is valid\n")
     result = run_starter("--conftest", "--conf", str(bad), "--root", str(tmp_path))
     assert result.returncode == 2
     assert f"{bad}:1:5: expected a name" in result.stderr
+
+
+SETTINGS = """
+[network]
+port = {port}
+port_nat_t = 0
+addresses = ["127.0.0.1"]
+ipv6 = false
+[kernel]
+backend = "null"
+"""
+
+
+def prepare(root: Path, port: int = 0) -> None:
+    (root / "var" / "run").mkdir(parents=True)
+    (root / "etc" / "charon").mkdir(parents=True)
+    (root / "etc" / "charon" / "charon.toml").write_text(SETTINGS.format(port=port))
+    (root / "etc" / "ipsec.conf").write_text("conn home\n\tright=192.0.2.1\n\tauto=add\n")
+
+
+def stroke(root: Path, *words: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "charon_plugins.stroke.client.cli", "--root", str(root), *words],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    ).stdout
+
+
+def test_start_in_the_background_returns_when_commands_are_taken(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    result = run_starter("--root", str(tmp_path))
+    try:
+        assert result.returncode == 0, result
+        assert "home:  %any...192.0.2.1" in stroke(tmp_path, "statusall")
+        again = run_starter("--root", str(tmp_path))
+        assert again.returncode == 1
+        assert "runs already as process" in again.stderr
+    finally:
+        starter = tmp_path / "var/run/starter.charon.pid"
+        os.kill(int(starter.read_text()), signal.SIGTERM)
+        deadline = time.monotonic() + 15
+        while starter.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert not starter.exists()
+    assert not (tmp_path / "var/run/charon.pid").exists()
+
+
+def test_start_in_the_background_that_fails_says_why(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        prepare(tmp_path, port)
+        result = run_starter("--root", str(tmp_path))
+    assert result.returncode == 1
+    assert "charon: not started: " in result.stderr
+    assert str(port) in result.stderr
+    assert result.stderr.endswith("the daemon is not started\n")
+    assert list((tmp_path / "var/run").glob("*.pid")) == []
+
+
+def test_silence_is_warned_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(launch, "LOG_SERVICES", (str(tmp_path / "log"),))
+    assert not launch.has_log_service()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
+        service.bind(str(tmp_path / "log"))
+        assert launch.has_log_service()
+
+
+def test_start_that_takes_too_long_is_not_waited_for() -> None:
+    begun = launch.Launch()
+    begun.tell("still at it")
+    writer = os.dup(begun._writer)
+    assert begun.outcome(patience=0.05) == (None, "still at it\n")
+    os.close(writer)
 
 
 def test_types_are_those_that_the_stand_in_saw() -> None:

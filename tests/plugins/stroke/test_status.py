@@ -246,6 +246,8 @@ def test_security_associations(world: World) -> None:
     [
         ({"rekey_in": 3500.0}, ", rekeying in 58 minutes"),
         ({}, ", rekeying disabled"),
+        ({"expires_in": 3420.0}, ", rekeying disabled, expires in 57 minutes"),
+        ({"rekey_in": 60.0, "expires_in": 3420.0}, ", rekeying in 60 seconds"),
         ({"reauth_in": 60.0}, ", reauthentication in 60 seconds"),
         (
             {"rekey_in": 1.0, "reauth_in": 1.0},
@@ -279,10 +281,18 @@ def test_states_of_child_sas(world: World, changes: dict[str, object], line: str
 
 
 @pytest.mark.parametrize(
-    ("due", "text"), [(None, "disabled"), (0.0, "active"), (5.0, "in 5 seconds")]
+    ("due", "end", "text"),
+    [
+        (None, None, "disabled"),
+        (None, 3000.0, "disabled, expires in 50 minutes"),
+        (0.0, 3000.0, "active"),
+        (5.0, 3000.0, "in 5 seconds"),
+    ],
 )
-def test_rekeying_of_child_sas(world: World, due: float | None, text: str) -> None:
-    world.controller.sas = [ike_sa(children=(child_sa(rekey_in=due),))]
+def test_rekeying_of_child_sas(
+    world: World, due: float | None, end: float | None, text: str
+) -> None:
+    world.controller.sas = [ike_sa(children=(child_sa(rekey_in=due, expires_in=end),))]
     assert f"0 bytes_i, 0 bytes_o, rekeying {text}\n" in status_all(world)
 
 

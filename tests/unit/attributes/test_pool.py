@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from charon_core.attributes.grants import Grants
 from charon_core.attributes.manager import AttributeManager
-from charon_core.attributes.pool import Lease, Pool
+from charon_core.attributes.pool import Lease, Pool, Search
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,89 @@ def test_manager_asks_the_pools_in_order() -> None:
 def test_a_pool_outlives_the_connection_that_named_it() -> None:
     manager = AttributeManager()
     assert manager.memory.add("10.9.0.0/24") is manager.memory.add("10.9.0.0/24")
+
+
+def test_two_texts_for_the_same_addresses_are_one_pool() -> None:
+    pools = AttributeManager().memory
+    pool = pools.add("10.9.0.0/24")
+    assert pools.add("10.9.0.1-10.9.0.254") is pool
+    assert pools.all() == (pool,)
+
+
+def test_pools_that_have_addresses_in_common_are_known() -> None:
+    pools = AttributeManager().memory
+    pools.add("10.9.0.0/24")
+    pools.add("fd09::/120")
+    assert pools.overlapping(pools.add("10.9.0.128/25")) == ("10.9.0.0/24",)
+    assert pools.overlapping(pools.add("10.9.1.0/24")) == ()
+
+
+@pytest.mark.parametrize("wanted", ["::", "fd09::1"])
+def test_a_pool_of_the_other_family_has_nothing(wanted: str) -> None:
+    assert Pool.parse("10.9.0.0/24").acquire("carol", wanted) is None
+
+
+def test_a_free_address_may_be_chosen() -> None:
+    pool = Pool.parse("10.9.0.1-10.9.0.4")
+    assert pool.acquire("carol", "10.9.0.3") == "10.9.0.3"
+    assert pool.acquire("dave", "10.9.0.3") == "10.9.0.1"
+    assert [pool.acquire(name) for name in ("erin", "frank", "grace")] == [
+        "10.9.0.2",
+        "10.9.0.4",
+        None,
+    ]
+
+
+def test_what_another_identity_had_cannot_be_chosen() -> None:
+    pool = Pool.parse("10.9.0.1-10.9.0.3")
+    pool.release("carol", pool.acquire("carol"))
+    assert pool.acquire("dave", "10.9.0.1") == "10.9.0.2"
+
+
+def test_an_identity_may_share_the_address_that_it_asks_for() -> None:
+    """As who authenticates anew does, before its old IKE_SA goes."""
+    pool = Pool.parse("10.9.0.0/24")
+    assert pool.acquire("carol") == "10.9.0.1"
+    assert pool.acquire("carol", "10.9.0.1") == "10.9.0.1"
+    assert pool.release("carol", "10.9.0.1")
+    assert pool.online == 1
+    assert pool.release("carol", "10.9.0.1")
+    assert pool.online == 0
+
+
+def test_former_leases_of_any_pool_come_before_free_addresses() -> None:
+    manager = AttributeManager()
+    pools = ("10.9.0.0/24", "10.8.0.0/24")
+    for pool in pools:
+        manager.memory.add(pool)
+    assert manager.acquire(pools[1:], "carol", None) == (pools[1], "10.8.0.1")
+    manager.release(pools[1], "carol", "10.8.0.1")
+    assert manager.acquire(pools, "carol", "0.0.0.0") == (pools[1], "10.8.0.1")
+
+
+def test_recycling_waits_for_the_free_addresses_of_all_pools() -> None:
+    manager = AttributeManager()
+    pools = ("10.9.0.1-10.9.0.1", "10.8.0.0/24")
+    for pool in pools:
+        manager.memory.add(pool)
+    manager.acquire(pools, "carol", None)
+    manager.release(pools[0], "carol", "10.9.0.1")
+    assert manager.acquire(pools, "dave", None) == (pools[1], "10.8.0.1")
+
+
+def test_grants_have_what_is_asked_for_and_nobody_else_has() -> None:
+    grants = Grants("home")
+    assert grants.acquire("carol", "192.0.2.7") == "192.0.2.7"
+    assert grants.acquire("carol", "192.0.2.7") == "192.0.2.7"
+    assert grants.acquire("dave", "192.0.2.7") is None
+    for nothing in (None, "0.0.0.0", "::", "nonsense"):
+        assert grants.acquire("dave", nothing) is None
+    assert grants.acquire("dave", "192.0.2.8", Search.RECYCLED) is None
+    assert not grants.release("dave", "192.0.2.7")
+    assert list(grants.leases()) == [Lease("192.0.2.7", "carol", True)]
+    assert grants.release("carol", "192.0.2.7")
+    assert grants.acquire("dave", "192.0.2.7") is None
+    assert grants.release("carol", "192.0.2.7")
+    assert not grants.release("carol", "192.0.2.7")
+    assert grants.acquire("dave", "192.0.2.7") == "192.0.2.7"
+    assert (grants.size, grants.online, grants.offline) == (0, 1, 0)

@@ -4,20 +4,24 @@ import errno
 import json
 import os
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from charon_core.bus import Bus, Group, Level, LogRecord, SaRef
 from charon_core.bus import file_logger as module
+from charon_core.bus.file_format import known_time_format
 from charon_core.bus.file_logger import (
     BUFFER_AGE,
     BUFFER_SIZE,
     RETRY_INTERVAL,
     FileLogConfig,
     FileLogger,
-    known_time_format,
 )
 from charon_core.bus.log_format import LogLevels
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOME = SaRef("home", 3)
 
@@ -373,3 +377,98 @@ def test_a_link_of_our_own_is_followed(make, path, tmp_path):
     path.symlink_to(tmp_path / "elsewhere.log")
     make().log(record())
     assert (tmp_path / "elsewhere.log").read_text() == "05[IKE] <home|3> a line\n"
+
+
+def test_a_file_that_cannot_be_opened_anew_is_written_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "log"
+    notices: list[str] = []
+    old = FileLogger(FileLogConfig(str(target)), notices.append)
+    old.log(record("first"))
+    target.rename(tmp_path / "old")
+
+    def refuse(*_arguments: object, **_named: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        heir = FileLogger(FileLogConfig(str(target)), notices.append, heir_of=old)
+        old.close()
+        heir.log(record("second"))
+        heir.reopen()
+        heir.log(record("third"))
+    assert len(notices) == 2
+    assert all("cannot be opened anew: Permission denied" in notice for notice in notices)
+    heir.reopen()
+    heir.log(record("fourth"))
+    heir.close()
+    kept = (tmp_path / "old").read_text()
+    assert [word in kept for word in ("first", "second", "third")] == [True] * 3
+    assert "fourth" in target.read_text()
+
+
+def test_an_heir_of_another_target_takes_nothing(tmp_path: Path) -> None:
+    old = FileLogger(FileLogConfig(str(tmp_path / "one")))
+    heir = FileLogger(FileLogConfig(str(tmp_path / "two")), heir_of=old)
+    heir.log(record("line"))
+    heir.close()
+    old.close()
+    assert "line" in (tmp_path / "two").read_text()
+    assert (tmp_path / "one").read_text() == ""
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_torn_line_is_ended_and_the_loss_is_told_in_the_format_of_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, as_json: bool, anew: bool
+) -> None:
+    room = 250
+    real = os.write
+
+    def write(fd: int, data: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = real(fd, bytes(data)[:room])
+        room -= written
+        return written
+
+    config = FileLogConfig(str(path), json=as_json)
+    logger = FileLogger(config, clock=clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        for number in range(10):
+            logger.log(record(f"record number {number} of some length"))
+        assert logger.lost
+        clock.now += RETRY_INTERVAL
+        logger.log(record("still full"))
+    clock.now += RETRY_INTERVAL
+    if anew:
+        logger.close()
+        logger = FileLogger(config, clock=clock)
+    logger.log(record("back"))
+    logger.close()
+    lines = path.read_text().splitlines()
+    begin = "{" if as_json else "05[IKE]"
+    torn = next(number for number, line in enumerate(lines) if not line.endswith(("length", "}")))
+    rest = lines[torn + 1 :]
+    assert "back" in rest[-1]
+    if not anew:
+        assert "log records lost before this line" in rest[0]
+    if as_json:
+        assert all("message" in json.loads(line) for line in lines[:torn] + rest)
+    else:
+        assert lines[-1].startswith(begin)
+
+
+def test_a_write_that_takes_a_part_is_gone_on_with(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:7]))
+    logger = FileLogger(FileLogConfig(str(path), json=True))
+    logger.log(record("one"))
+    logger.log(record("two"))
+    logger.close()
+    assert [json.loads(line)["message"] for line in path.read_text().splitlines()] == ["one", "two"]

@@ -38,8 +38,6 @@ SHOWN = [
     ("fec1::1[/53]", "fec1::1/128[0/domain]"),
     ("10.1.0.0/16", "10.1.0.0/16"),
     ("10.1.2.3/16", "10.1.0.0/16"),
-    ("10.1.2.3/99", "10.1.2.3/32"),
-    ("fec0::1/999", "fec0::1/128"),
     ("0.0.0.0/0", "0.0.0.0/0"),
     ("::/0", "::/0"),
     ("%dynamic", "dynamic"),
@@ -75,7 +73,8 @@ def test_text(text, display):
 
 @pytest.mark.parametrize(
     "text",
-    ["moon", "10.0.0.1-10.0.0.9", "10.0.0.0/x", "10.0.0.0/-1", "10.0.0.0/", "10.0.0.1[tcp",
+    ["moon", "10.1.2.3/33", "fec0::1/129",
+     "10.0.0.1-10.0.0.9", "10.0.0.0/x", "10.0.0.0/-1", "10.0.0.0/", "10.0.0.1[tcp",
      "10.0.0.1[nosuch]", "10.0.0.1[256]", "10.0.0.1[tcp/65536]", "10.0.0.1[tcp/90-80]",
      "10.0.0.1[tcp/nosuch]", "10.0.0.1[tcp/1-2-3]", "", "10.0.0.1[tcp]x", "10.0.0.1/²"],
 )  # fmt: skip
@@ -317,7 +316,7 @@ def test_includes_and_prefix():
     assert TrafficSelector.from_range("10.0.0.1", "10.0.0.6").prefix is None
     assert str(TrafficSelector.any_of(6)) == "::/0"
     assert parse("10.1.0.0/16").first_address == "10.1.0.0"
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match="0 to 32 bits"):
         TrafficSelector.network("10.0.0.1", -1)
 
 

@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from charon_core.bus import Level
+from charon_core.bus import Level, LogRecord
 from charon_core.control.controller import Controller, Result
 from charon_core.network.packet import Endpoint
 from charon_core.processing.processor import Processor
+from charon_core.processing.scheduler import Scheduler
 from tests.exchange.world import World, child, tunnel
 
 
@@ -36,7 +37,11 @@ class Bench:
         self.processor = Processor(4)
         self.processor.start()
         moon = self.world.moon
-        self.controller = Controller(moon.manager, moon.bus, self.paths, self.processor.queue)
+        self.scheduler = Scheduler(self.processor)
+        self.scheduler.start()
+        self.controller = Controller(
+            moon.manager, moon.bus, self.paths, self.processor.queue, self.scheduler.schedule
+        )
         self.delivers = True
         self._stop = threading.Event()
         self._courier = threading.Thread(target=self._deliver)
@@ -188,3 +193,77 @@ def test_terminate_what_is_not_there(bench: Bench) -> None:
     assert (
         bench.controller.terminate_child(99, on_log=lambda _r: True, timeout=10) is Result.NOT_FOUND
     )
+
+
+class Follower:
+    """Takes lines and the result of a command that nobody waits for."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.results: list[Result] = []
+        self.is_over = threading.Event()
+
+    def take(self, record: LogRecord) -> bool:
+        self.lines.append(record.text)
+        return True
+
+    def end(self, result: Result) -> None:
+        self.results.append(result)
+        self.is_over.set()
+
+
+def test_with_on_result_nobody_waits(bench: Bench) -> None:
+    follower = Follower()
+    peer = tunnel(bench.world)
+    begun = bench.controller.initiate(peer, on_log=follower.take, on_result=follower.end)
+    assert begun is Result.SUCCESS
+    assert follower.is_over.wait(10)
+    assert follower.results == [Result.SUCCESS]
+    assert any("CHILD_SA net{1} established" in line for line in follower.lines)
+
+
+def test_many_wait_for_dead_peers_and_a_deletion_ends_them(bench: Bench) -> None:
+    bench.delivers = False
+    peer = tunnel(bench.world)
+    # More than there are workers.
+    followers = [Follower() for _ in range(12)]
+    for follower in followers:
+        bench.controller.initiate(peer, on_log=follower.take, on_result=follower.end)
+    deadline = time.monotonic() + 10
+    while not bench.controller.list_ike_sas() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    while snapshots := bench.controller.list_ike_sas():
+        ended = Follower()
+        bench.controller.terminate_ike(
+            snapshots[0].unique_id, on_log=ended.take, on_result=ended.end
+        )
+        assert ended.is_over.wait(10)
+        assert ended.results == [Result.SUCCESS]
+        time.sleep(0.05)
+    for follower in followers:
+        assert follower.is_over.wait(10)
+        assert follower.results == [Result.FAILED]
+
+
+def test_following_ends_with_its_time_or_its_listener(bench: Bench) -> None:
+    bench.delivers = False
+    late, gone = Follower(), Follower()
+    bench.controller.initiate(
+        tunnel(bench.world), on_log=late.take, on_result=late.end, timeout=0.05
+    )
+    assert late.is_over.wait(10)
+    bench.controller.initiate(tunnel(bench.world), on_log=lambda _record: False, on_result=gone.end)
+    # It joins the IKE_SA of the first, which says something when its peer answers.
+    bench.delivers = True
+    assert gone.is_over.wait(10)
+    assert late.results == gone.results == [Result.TIMEOUT]
+
+
+def test_following_does_not_begin_when_the_daemon_stops(bench: Bench) -> None:
+    follower = Follower()
+    bench.processor.stop(5)
+    begun = bench.controller.initiate(
+        tunnel(bench.world), on_log=follower.take, on_result=follower.end
+    )
+    assert begun is Result.FAILED
+    assert follower.results == []

@@ -177,3 +177,20 @@ class TestFiles:
         except CrlError:
             return
         assert damaged == self.GOOD or not made.is_signed_by(CA.public_key)
+
+
+@pytest.mark.parametrize(
+    "number", [1, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0x00FF00FF, (1 << 159) - 1, 1 << 158]
+)
+def test_every_serial_number_is_found(number):
+    length = number.bit_length() // 8 + 1
+    serial = number.to_bytes(length, "big")
+    assert crl(CA, (5, number, 6)).find(serial).serial == number
+    assert crl(CA, (number // 2 + 3, 6)).find(serial) is None
+
+
+def test_a_signature_that_was_good_for_one_key_is_not_for_another():
+    made = crl(CA)
+    assert made.is_signed_by(CA.public_key)
+    assert not made.is_signed_by(LEAF.public_key)
+    assert made.is_signed_by(CA.public_key)

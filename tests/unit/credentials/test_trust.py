@@ -99,7 +99,10 @@ class TestChains:
 
     def test_nothing_is_known(self):
         assert refused(
-            verdict(credentials(ROOT)), ProblemKind.UNTRUSTED, "no certificate", "rightcert"
+            verdict(credentials(ROOT)), ProblemKind.UNTRUSTED, "the peer sent no", "rightcert"
+        )
+        assert refused(
+            verdict(credentials()), ProblemKind.UNTRUSTED, "no CA is trusted", "ipsec.d/cacerts"
         )
 
     def test_order_and_repetition_of_presented_certificates_do_not_matter(self):
@@ -662,6 +665,17 @@ class TestRevocation:
     def test_an_old_list_still_revokes(self):
         old = pki.crl(SUB, (MOON.x509.serial_number,), next_update=NOW - 1)
         assert not verdict(credentials(ROOT, crls=[old]), MOON, SUB)
+
+    @pytest.mark.parametrize(("due", "good"), [(NOW + DAY, True), (NOW - 1, False)])
+    def test_a_newer_list_takes_a_revocation_back(self, due, good):
+        """A certificate that was on hold; the older list may lie in another credential set."""
+        old = pki.crl(SUB, (MOON.x509.serial_number,), this_update=NOW - 9 * DAY)
+        newer = pki.crl(SUB, number=2, next_update=due)
+        source = credentials(ROOT, crls=[old])
+        other = MemorySet("other")
+        other.add_crl(newer)
+        source.add(other)
+        assert bool(verdict(source, MOON, SUB)) is good
 
 
 class TestRelations:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from charon_core.kernel import netlink
 from charon_core.kernel.netlink import (
     EventSocket,
+    Message,
     NetlinkError,
     NetlinkSocket,
     OverrunError,
@@ -48,7 +49,9 @@ class FakeSocket:
         self.closed = False
 
     def bind(self, address: Any) -> None: ...
-    def settimeout(self, seconds: float) -> None: ...
+    def settimeout(self, seconds: float) -> None:
+        self.seconds = seconds
+
     def setsockopt(self, *option: Any) -> None:
         raise OSError(errno.ENOPROTOOPT, "an old kernel")
 
@@ -62,7 +65,7 @@ class FakeSocket:
 
     def recvfrom(self, size: int) -> tuple[bytes, tuple[int, int]]:
         if not self.waiting:
-            raise TimeoutError
+            raise TimeoutError if self.seconds else BlockingIOError
         answer = self.waiting.pop(0)
         return answer if isinstance(answer, tuple) else (answer, (0, 0))
 
@@ -242,3 +245,37 @@ def test_lost_events_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OverrunError):
         sock.receive(0)
     sock.close()
+
+
+Opened: TypeAlias = "Callable[..., tuple[NetlinkSocket, FakeSocket]]"
+BEGIN, WORK, LAST = Message(16, b"edge"), Message(7, b"work!", 0x400), Message(8, b"", 4)
+
+
+def test_a_transaction_is_one_datagram(opened: Opened) -> None:
+    made, fake = opened(lambda kind, _: [frame(7, 2, b"echo"), ack(3)] if kind == 16 else [])
+    frames = made.transact([BEGIN, WORK, LAST])
+    assert [each.body for each in frames] == [b"echo"]
+    (sent,) = fake.sent
+    assert list(split_frames(sent)) == [
+        netlink.Frame(16, 1, 1, 0, struct.pack("=IHHII", 20, 16, 1, 1, 0) + b"edge"),
+        netlink.Frame(7, 0x401, 2, 0, struct.pack("=IHHII", 21, 7, 0x401, 2, 0) + b"work!"),
+        netlink.Frame(8, 5, 3, 0, struct.pack("=IHHII", 16, 8, 5, 3, 0)),
+    ]
+    assert fake.seconds == 5.0  # other requests wait again
+
+
+def test_the_first_refusal_of_a_transaction_counts(opened: Opened) -> None:
+    late, foreign = ack(99, errno.EIO), (ack(2, errno.EIO), (7, 0))
+    answers = [late, foreign, ack(2, errno.EEXIST), ack(3, errno.ENOENT), ack(3)]
+    made, fake = opened(lambda *_: answers)
+    with pytest.raises(NetlinkError, match="exists"):
+        made.transact([BEGIN, WORK, LAST])
+    assert fake.seconds == 5.0
+
+
+def test_a_transaction_without_the_acknowledgement_has_failed(opened: Opened) -> None:
+    made, _ = opened(lambda *_: [])
+    with pytest.raises(NetlinkError) as caught:
+        made.transact([BEGIN, WORK, LAST])
+    assert caught.value.errno == errno.ENODATA
+    assert made.transact([BEGIN, WORK]) == []  # it was not asked for

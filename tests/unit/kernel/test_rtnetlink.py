@@ -129,13 +129,18 @@ def test_address_of_the_kernel() -> None:
         from_pyroute2(
             "ifaddrmsg",
             rtnetlink.RTM_NEWADDR,
-            [("IFA_ADDRESS", "10.0.0.2"), ("IFA_LOCAL", "10.0.0.1"), ("IFA_FLAGS", 0x80)],
+            [
+                ("IFA_ADDRESS", "10.0.0.2"),
+                ("IFA_LOCAL", "10.0.0.1"),
+                ("IFA_FLAGS", 0x80),
+                ("IFA_PROTO", 220),
+            ],
             family=socket.AF_INET,
             prefixlen=32,
             index=5,
         )
     )
-    assert found == ("10.0.0.1", 5, 32, 0, 0x80), "IFA_ADDRESS is the other end"
+    assert found == ("10.0.0.1", 5, 32, 0, 0x80, 220), "IFA_ADDRESS is the other end"
     assert found is not None
     assert found.is_usable
 
@@ -200,7 +205,7 @@ def test_route_of_the_kernel() -> None:
             type=1,
         )
     )
-    assert route == ("10.2.0.0", 16, 5000, 1, 0, 3, "10.0.0.254", "10.0.0.1", 1300)
+    assert route == ("10.2.0.0", 16, 5000, 1, 0, 3, "10.0.0.254", "10.0.0.1", 1300, 0)
     assert route is not None
     assert route.concerns_peers
     assert not route._replace(kind=2).concerns_peers

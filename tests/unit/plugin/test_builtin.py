@@ -45,12 +45,13 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "var/log/charon.log"
 
 
-def test_the_core_has_three_kernel_backends_and_two_loggers(tmp_path: Path) -> None:
+def test_the_core_has_three_kernel_backends_two_loggers_and_verdicts(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path)
     features = {feature for item in daemon.host.plugins() for feature in item.features}
     assert features == {
         *("logger:file", "logger:syslog"),
         *("kernel-ipsec:null", "kernel-ipsec:userspace", "kernel-ipsec:xfrm"),
+        "verdicts",
     }
     assert daemon.kernel.names == ("xfrm", "userspace", "null")
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
+
+from charon_core.attributes.manager import AttributeManager
+from charon_core.attributes.static import StaticAttributes
 from charon_core.plugin.ledger import Ledger
 from tests.unit.plugin.support import Registry
 
@@ -114,3 +118,35 @@ def test_all_else_is_the_registry_itself() -> None:
     assert watched.number == 8
     assert watched.register("a", object, rank=5) == 5
     assert repr(watched) == repr(registry)
+
+
+def test_providers_and_handlers_of_attributes_are_taken_back() -> None:
+    class Both(StaticAttributes):
+        def requests(self, connection: str) -> tuple[()]:
+            asked.append(connection)
+            return ()
+
+    asked: list[str] = []
+    ledger, attributes, both = Ledger(), AttributeManager(), Both(dns=["10.2.0.53"])
+    watched = ledger.watch(attributes)
+    watched.add_provider(both)
+    watched.add_handler(both)  # type: ignore[arg-type]
+    assert len(list(attributes.attributes([], "carol"))) == 1
+    assert list(attributes.requests("home")) == []
+    assert list(ledger.undo()) == []
+    assert list(attributes.attributes([], "carol")) == []
+    assert list(attributes.requests("work")) == []
+    assert asked == ["home"]
+
+
+def test_fetchers_are_taken_back() -> None:
+    from charon_core.credentials.manager import CredentialManager
+
+    credentials, ledger = CredentialManager(), Ledger()
+    watched = ledger.watch(credentials)
+    watched.add_fetcher("ldap", lambda request, deadline: b"")
+    with pytest.raises(ValueError, match="already"):
+        credentials.add_fetcher("ldap", lambda request, deadline: b"")
+    assert list(credentials.fetchers) == ["ldap"]
+    assert list(ledger.undo()) == []
+    assert credentials.fetchers == {}

@@ -151,10 +151,14 @@ class FakeHost:
     def open_bypass(self, options: Any) -> FakeBypass | None:
         return self.bypassing
 
-    def bypass(self, fd: int, family: int, mark: int) -> None:
+    def open_guard(self, device: str, options: Any, ports: Any, changed: Any) -> Any:
+        return None
+
+    def bypass(self, fd: int, family: int, mark: int) -> int:
         if self.refuses:
             raise PermissionError(1, "Operation not permitted")
         self.marked.append((fd, family, mark))
+        return 500
 
 
 class World:
@@ -669,3 +673,22 @@ def test_the_backend_is_an_ipsec_backend(world: World) -> None:
     assert backend.name == "userspace"
     assert isinstance(world.backend._path and world.backend._path.inbound, Inbound)
     assert isinstance(world.backend._path and world.backend._path.outbound, Outbound)
+
+
+def test_the_fast_way_is_loaded_by_a_job_before_there_is_traffic() -> None:
+    world = World()
+    jobs: list[tuple[str, Callable[[], None]]] = []
+    object.__setattr__(world.context, "later", lambda *job: jobs.append(job))
+    world.backend.start(world.events)
+    path = world.backend._path
+    assert path is not None
+    assert path.inbound.row_opener is None
+    ((name, load),) = jobs
+    assert name == "load numpy"
+    load()
+    opener = path.inbound.row_opener
+    assert opener is not None
+    load()
+    assert path.inbound.row_opener is opener
+    world.backend.stop()
+    world.host.device.close()

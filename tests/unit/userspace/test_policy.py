@@ -83,6 +83,15 @@ def test_many_policies_cost_a_lookup_no_more() -> None:
     assert made.find(flow("1.2.3.4", "10.0.78.32")) is None
 
 
+def test_among_equals_the_first_one_counts_wherever_they_are_filed() -> None:
+    """Found by the property below: ranges of other sizes are filed elsewhere."""
+    wide, narrow = range_spec([0, 1], [0, 0], 0), range_spec([1, 1], [0, 0], 0)
+    for first, second in ((wide, narrow), (narrow, wide)):
+        others = [range_spec([0, 0], [0, 0], 0), range_spec([5, 5], [0, 0], 0)]
+        made, policies = index(*others, first, second)
+        assert made.find(flow("10.0.0.1", "10.0.0.0")) is policies[2]
+
+
 ranges = st.tuples(st.integers(0, 255), st.integers(0, 255)).map(sorted)
 
 
@@ -119,3 +128,12 @@ def test_the_index_finds_what_a_scan_finds(
 def test_every_prefix_length(prefix: int) -> None:
     made, policies = index(policy_spec("0.0.0.0/0", f"128.0.0.0/{prefix}"))
     assert made.find(flow("1.1.1.1", "128.0.0.0")) is policies[0]
+
+
+def test_among_equals_the_first_counts_in_whichever_network_it_is_filed() -> None:
+    # The second opens the files of a network in which a later equal of the first lies, too.
+    specs = [([0, 1], [0, 1], 0), ([0, 0], [0, 0], 0), ([0, 1], [0, 0], 0)]
+    made, policies = index(*(range_spec(*spec) for spec in specs))
+    assert made.find(flow("10.0.0.1", "10.0.0.0")) is policies[0]
+    made, policies = index(*(range_spec(*spec) for spec in reversed(specs)))
+    assert made.find(flow("10.0.0.1", "10.0.0.0")) is policies[0]

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from typing import Any
 
 import pytest
 
 from charon_core.kernel import rtnetlink
 from charon_core.kernel.interface import KernelError, PolicyAction
-from charon_core.kernel.netlink import HEADER, Frame, NetlinkError
+from charon_core.kernel.netlink import HEADER, Frame, NetlinkError, attribute
 from charon_core.kernel.userspace.routes import Routes
 from tests.unit.userspace.factories import policy_spec
 
@@ -57,7 +58,19 @@ class FakeNetlink:
             del self.routes[name]
 
     def dump(self, kind: int, body: bytes) -> list[Frame]:
+        if kind == rtnetlink.RTM_GETROUTE:
+            return [
+                frame(route_body(name, kind)) for name, (kind, _) in self.routes.items()
+                if (":" in name) is (body[0] == socket.AF_INET6)
+            ]  # fmt: skip
         return [frame(rtnetlink.encode_address(address, 2)) for address in self.addresses]
+
+
+def route_body(name: str, kind: int) -> bytes:
+    host, _, prefix = name.partition("/")
+    family = rtnetlink.family_of(host)
+    header = struct.pack("=BBBBBBBBI", family, int(prefix), 0, 0, 220, 4, 0, kind, 0)
+    return header + attribute(1, rtnetlink.pack_host(host))
 
 
 def frame(body: bytes) -> Frame:
@@ -78,13 +91,20 @@ def test_rules_are_there_from_the_start_to_the_end() -> None:
     assert kernel.rules == set()
 
 
-def test_rules_of_others_stay() -> None:
+def test_what_a_daemon_that_died_has_left_is_taken_over() -> None:
     kernel = FakeNetlink()
-    kernel.rules.add(socket.AF_INET)
+    dead = routes(kernel)
+    dead.open()
+    dead.add(policy_spec("10.2.0.0/24", "10.1.0.0/24", action=PolicyAction.PASS))
+    throws = [name for name, (kind, _) in kernel.routes.items() if kind == THROW]
+    assert throws
+    # These are others': of another kind, or by another hand.
+    kernel.routes["10.8.0.0/16"] = (UNICAST, "")
     made = routes(kernel)
     made.open()
+    assert list(kernel.routes) == ["10.8.0.0/16"]
     made.close()
-    assert kernel.rules == {socket.AF_INET}
+    assert kernel.rules == set()
 
 
 def test_without_ipv6_there_is_ipv4() -> None:
