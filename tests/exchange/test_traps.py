@@ -11,6 +11,7 @@ from charon_core.control.routing import Unrouted
 from charon_core.kernel.interface import KernelError, PolicyDirection
 from charon_core.network.packet import Endpoint
 from tests.exchange.test_uniqueness import lose
+from tests.exchange.test_virtual_addresses import POOL, client, gateway
 from tests.exchange.world import World, child, connection, selectors, share_secret, tunnel
 
 if TYPE_CHECKING:
@@ -344,3 +345,29 @@ def test_both_sides_trap_and_meet() -> None:
     world.elapse(60)
     assert len(world.moon.sas) == len(world.sun.sas) == 1
     world.assert_traffic_flows()
+
+
+def test_a_packet_without_the_virtual_address_brings_up_the_tunnel_that_has_it() -> None:
+    world = World()
+    peer = client(world, "0.0.0.0")
+    gateway(world, POOL)
+    assert world.moon.routing.route(peer, peer.children[0])
+    world.moon.packet(world.moon.address, "10.2.0.1")
+    world.run()
+    (established,) = world.moon.children
+    assert established.local_ts == selectors("10.9.0.1")
+    assert not world.moon.recorder.said("it pauses")
+
+
+def test_a_proposal_that_fits_counts_for_more_than_the_packet() -> None:
+    world = World()
+    share_secret(world.moon)
+    share_secret(world.sun)
+    wide = child("wide", local=("10.2.0.0/16",), remote=("10.1.0.0/16",), esp="aes256-sha512!")
+    narrow = child("narrow", local=("10.2.0.9",), remote=("10.1.0.0/16",))
+    connection(world, world.sun, children=(wide, narrow))
+    peer = connection(world, world.moon)
+    assert world.moon.routing.route(peer, peer.children[0])
+    world.moon.packet("10.1.0.1", "10.2.0.1")
+    world.run()
+    assert [each.config.name for each in world.sun.children] == ["narrow"]
