@@ -100,6 +100,7 @@ class Load:
             renew=lambda _renewal: None,
             retire=lambda _number: None,
             forget=lambda _number: None,
+            hold=lambda *_: False,
             remote_endpoint=lambda _config: server,
             child_ids=itertools.count(1),
         )

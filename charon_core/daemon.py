@@ -27,6 +27,7 @@ from charon_core.control.controller import Controller
 from charon_core.control.jobs import Oblivion, Renew, Termination
 from charon_core.control.paths import PathFinder
 from charon_core.control.resolver import Resolver
+from charon_core.control.routing import Routing, TrapInitiation
 from charon_core.credentials.manager import CredentialManager
 from charon_core.crypto.random import SystemRandom
 from charon_core.eap.registry import EapRegistry
@@ -66,9 +67,11 @@ from charon_core.sa.jobs import ProcessMessage, TimerDue
 from charon_core.sa.kernel_events import KernelEventHandler
 from charon_core.sa.manager import IkeSaManager
 from charon_core.sa.parameters import IkeParameters, RoutabilityCheck
+from charon_core.sa.shunts import ShuntManager
+from charon_core.sa.traps import TrapManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from charon_core.credentials.online.service import RevocationService
     from charon_core.encoding.header import Header
@@ -165,10 +168,26 @@ class Daemon:
         self._stop.callback(self.attributes.close)
         paths = PathFinder(self.bus, self.kernel, self.resolver, self._local_port)
         self.sender = Sender(self.sockets, self.bus, settings.network.send_backlog)
-        self.manager = self._make_manager(paths)
-        self.kernel.add_listener(KernelEventHandler(self.manager, self.bus, self.processor.queue))
+        child_ids = itertools.count(1)
+        traps = self._make_traps(paths, child_ids)
+        self.manager = self._make_manager(paths, traps, child_ids)
+        self.kernel.add_listener(
+            KernelEventHandler(self.manager, self.bus, self.processor.queue, traps)
+        )
+        routing = Routing(
+            ShuntManager(self.kernel, self.bus),
+            traps,
+            paths,
+            self.bus,
+            features=self.kernel.features,
+        )
         self.controller = Controller(
-            self.manager, self.bus, paths, self.processor.queue, self.scheduler.schedule
+            self.manager,
+            self.bus,
+            paths,
+            self.processor.queue,
+            self.scheduler.schedule,
+            routing=routing,
         )
         self.receiver = Receiver(
             self.sockets,
@@ -292,7 +311,21 @@ class Daemon:
             roam_delay=settings.roam_delay,
         )
 
-    def _make_manager(self, paths: PathFinder) -> IkeSaManager:
+    def _make_traps(self, paths: PathFinder, child_ids: Iterator[int]) -> TrapManager:
+        return TrapManager(
+            self.kernel,
+            self.bus,
+            initiate=lambda demand: self.processor.queue(
+                TrapInitiation(self.manager, paths, demand)
+            ),
+            after=self._after,
+            clock=time.monotonic,
+            number=child_ids.__next__,
+        )
+
+    def _make_manager(
+        self, paths: PathFinder, traps: TrapManager, child_ids: Iterator[int]
+    ) -> IkeSaManager:
         ike = self._settings.ike
         env = Environment(
             bus=self.bus,
@@ -316,8 +349,9 @@ class Daemon:
             renew=lambda renewal: self.processor.queue(Renew(self.manager, paths, renewal)),
             retire=lambda number: self.processor.queue(Termination(self.manager, ike=number)),
             forget=lambda number: self.processor.queue(Oblivion(self.manager, ike=number)),
+            hold=traps.hold,
             remote_endpoint=paths.find_known,
-            child_ids=itertools.count(1),
+            child_ids=child_ids,
             crash_tokens=self._crash_tokens() if ike.crash_detection else None,
         )
         return IkeSaManager(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from charon_core.bus.refs import ChildRef, SaRef
 
@@ -19,6 +19,7 @@ __all__ = [
     "ChildRef",
     "ChildRekeyed",
     "ChildStateChanged",
+    "ChildTraffic",
     "ChildUp",
     "Event",
     "IkeDown",
@@ -29,6 +30,7 @@ __all__ = [
     "IkeUp",
     "MessageEvent",
     "SaRef",
+    "TrafficPair",
     "VirtualIpAssigned",
     "VirtualIpReleased",
 ]
@@ -298,3 +300,60 @@ class AlertRaised(Event):
     """
 
     alert: Alert
+
+
+class TrafficPair(NamedTuple):
+    """Traffic that a CHILD_SA carries: between two networks.
+
+    Attributes:
+        local: Our network, ``10.1.0.0/16``.
+        remote: The peer's network.
+        protocol: IP protocol, 0 for any.
+        local_ports: First and last port on our side.
+        remote_ports: First and last port on the peer's side.
+    """
+
+    local: str
+    remote: str
+    protocol: int
+    local_ports: tuple[int, int]
+    remote_ports: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildTraffic(Event):
+    """A CHILD_SA begins or ceases to carry traffic: for firewalls and the like.
+
+    Rekeying changes nothing. For each one that began there is one that ceases, later.
+
+    Attributes:
+        sa: Its IKE_SA.
+        child: The CHILD_SA.
+        begins: Whether it begins.
+        command: What the configuration wants to be run, empty for nothing.
+        host_access: Whether that is to be about this host itself, too.
+        protocol: ``esp`` or ``ah``.
+        mode: ``TUNNEL`` or ``TRANSPORT``.
+        local: Our address.
+        remote: The peer's address.
+        remote_port: The peer's port where ESP is in UDP, else 0.
+        local_id: Our identity.
+        remote_id: The peer's, as it chose it.
+        marks: Value and mask, inbound and outbound; None for none.
+        pairs: What it carries.
+    """
+
+    sa: SaRef
+    child: ChildRef
+    begins: bool
+    command: str
+    host_access: bool
+    protocol: str
+    mode: str
+    local: str
+    remote: str
+    remote_port: int
+    local_id: str
+    remote_id: str
+    marks: tuple[tuple[int, int] | None, tuple[int, int] | None]
+    pairs: tuple[TrafficPair, ...]

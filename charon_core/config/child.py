@@ -18,6 +18,8 @@ MARK_UNIQUE: Final = 0xFFFFFFFF
 MARK_UNIQUE_DIRECTION: Final = 0xFFFFFFFE
 """Mark value that stands for a fresh mark for each direction (``%unique-dir``)."""
 
+UNIQUE_MARKS: Final = frozenset({MARK_UNIQUE, MARK_UNIQUE_DIRECTION})
+
 TFC_MTU: Final = -1
 """Pad each ESP packet to the path MTU (``tfc=%mtu``)."""
 

@@ -1,4 +1,4 @@
-"""The door through which plugins command the daemon: initiate, terminate, list."""
+"""The door through which plugins command the daemon: initiate, terminate, route, list."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from charon_core.config.peer import PeerConfig
     from charon_core.control.jobs import Operation
     from charon_core.control.paths import PathFinder
+    from charon_core.control.routing import Routing, Unrouted
     from charon_core.processing.job import Job
     from charon_core.processing.scheduler import Timer
     from charon_core.sa.manager import IkeSaManager
+    from charon_core.sa.shunts import Shunt
     from charon_core.sa.snapshot import IkeSaSnapshot
+    from charon_core.sa.traps import Trap
 
 _POLL: Final = 0.25
 """Seconds between two looks at whether the caller has waited for long enough."""
@@ -49,6 +52,8 @@ class Controller:
         paths: PathFinder,
         submit: Callable[[Job], bool],
         schedule: Callable[[Job, float], Timer],
+        *,
+        routing: Routing | None = None,
     ) -> None:
         """Connect to the IKE_SAs.
 
@@ -58,12 +63,14 @@ class Controller:
             paths: Finds the addresses between which a connection is to be initiated.
             submit: Queues a job; False if the daemon stops or its queue is full.
             schedule: Has a job run after so many seconds.
+            routing: Installs shunts and traps; None where there are none.
         """
         self._manager = manager
         self._bus = bus
         self._paths = paths
         self._submit = submit
         self._schedule = schedule
+        self._routing = routing
 
     def initiate(
         self,
@@ -144,6 +151,27 @@ class Controller:
         return self._run(
             Rekeying(self._manager, child=unique_id), timeout, on_log, on_result, level
         )
+
+    def route(self, peer: PeerConfig, child: ChildConfig) -> Result:
+        """Install the trap of a CHILD_SA, or a shunt; on this thread, which may take a while."""
+        routing = self._routing
+        worked = routing is not None and routing.route(peer, child)
+        return Result.SUCCESS if worked else Result.FAILED
+
+    def unroute(self, name: str) -> Unrouted | None:
+        """Remove the shunt or the trap of that name, and tell which; None if there is none.
+
+        What is established stays up.
+        """
+        return None if self._routing is None else self._routing.unroute(name)
+
+    def list_shunts(self) -> list[Shunt]:
+        """Return the shunts that are installed."""
+        return [] if self._routing is None else self._routing.shunts.all()
+
+    def list_traps(self) -> list[Trap]:
+        """Return the traps that are installed."""
+        return [] if self._routing is None else self._routing.traps.all()
 
     def list_ike_sas(self, *, wait: bool = True) -> list[IkeSaSnapshot]:
         """Return all IKE_SAs, newest first; without `wait` those at work are left out."""

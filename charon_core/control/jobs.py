@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from charon_core.config.child import ChildConfig
     from charon_core.config.peer import PeerConfig
     from charon_core.control.paths import PathFinder
+    from charon_core.network.packet import Endpoint
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.manager import IkeSaManager
@@ -96,7 +97,7 @@ class Initiation(Operation):
             with self._manager.working_on(self._manager.checkout_by_number(number)) as ike:
                 if ike is not None and self._joins(ike):
                     return
-        path = self._paths.find(self._peer.ike)
+        path = self._path()
         if path is None:
             self.end(False)
             return
@@ -110,7 +111,14 @@ class Initiation(Operation):
                 ike.tasks.initiate()
                 return
             ike.begin(self._peer)
-            ike.initiate_child(self._child, self.end)
+            self._begin_child(ike, self._child)
+
+    def _path(self) -> tuple[Endpoint, Endpoint] | None:
+        """Return our endpoint and the peer's, None if there are none."""
+        return self._paths.find(self._peer.ike)
+
+    def _begin_child(self, ike: IkeSa, child: ChildConfig) -> None:
+        ike.initiate_child(child, self.end)
 
     def _joins(self, ike: IkeSa) -> bool:
         """Initiate within an existing IKE_SA, if it is of this connection and lives."""
@@ -125,27 +133,27 @@ class Initiation(Operation):
             )  # fmt: skip
             self.end(ike.state.is_up)
             return True
-        twin = next(
-            (
-                child
-                for child in ike.children
-                if child.config == self._child
-                and child.state in {ChildState.INSTALLED, ChildState.REKEYING}
-            ),
-            None,
-        )
+        twin = next(filter(self._is_twin, ike.children), None)
         if twin is not None:
-            ike.log(
-                Group.IKE, Level.CONTROL,
-                "not establishing CHILD_SA %s due to existing duplicate {%d} with SPIs "
-                "%08x_i %08x_o and TS %s",
-                self._child.name, twin.unique_id, twin.local_spi, twin.remote_spi,
-                twin.selectors_text(),
-            )  # fmt: skip
-            self.end(False)
-            return True
-        ike.initiate_child(self._child, self.end)
+            self._refuse_twin(ike, twin)
+        else:
+            self._begin_child(ike, self._child)
         return True
+
+    def _is_twin(self, child: ChildSa) -> bool:
+        """Whether a CHILD_SA is what we are to bring up."""
+        is_there = child.state in {ChildState.INSTALLED, ChildState.REKEYING}
+        return is_there and child.config == self._child
+
+    def _refuse_twin(self, ike: IkeSa, twin: ChildSa) -> None:
+        ike.log(
+            Group.IKE, Level.CONTROL,
+            "not establishing CHILD_SA %s due to existing duplicate {%d} with SPIs "
+            "%08x_i %08x_o and TS %s",
+            twin.config.name, twin.unique_id, twin.local_spi, twin.remote_spi,
+            twin.selectors_text(),
+        )  # fmt: skip
+        self.end(False)
 
 
 class Renew(Job):

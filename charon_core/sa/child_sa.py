@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from charon_core.bus.alert import AlertKind
-from charon_core.bus.events import ChildDown, ChildRekeyed, ChildStateChanged, ChildUp
+from charon_core.bus.events import ChildDown, ChildRekeyed, ChildStateChanged, ChildTraffic, ChildUp
 from charon_core.bus.listener import Group, Level
 from charon_core.bus.refs import ChildRef
+from charon_core.config.child import ChildMode
 from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import (
     IpsecProtocol,
@@ -20,7 +21,10 @@ from charon_core.kernel.interface import (
     SaUsage,
 )
 from charon_core.sa.child_specs import SoftLimits, encapsulation, policies, sa_spec
+from charon_core.sa.marks import marks_of
 from charon_core.sa.state import ChildState
+from charon_core.sa.traffic import traffic_of
+from charon_core.sa.transport import at_host
 from charon_core.sa.usage import with_last_use
 
 if TYPE_CHECKING:
@@ -59,9 +63,12 @@ class ChildSa:
         "encapsulated",
         "established_at",
         "expires_at",
+        "identities",
         "local",
         "local_spi",
         "local_ts",
+        "marks",
+        "mode",
         "proposal",
         "protocol",
         "rekey_at",
@@ -95,6 +102,10 @@ class ChildSa:
         self.successor: ChildSa | None = None
         """The CHILD_SA that takes its place, once rekeying has made one."""
         self.config = config
+        self.marks = marks_of(config, env.child_ids)
+        """Those of the CHILD_SA that it replaces, if it does."""
+        self.mode = config.mode
+        """Transport mode as long as both sides want it, else tunnel mode."""
         self.unique_id = next(env.child_ids)
         self.state = ChildState.CREATED
         self.local = local
@@ -107,6 +118,8 @@ class ChildSa:
         self.local_ts: tuple[TrafficSelector, ...] = ()
         self.remote_ts: tuple[TrafficSelector, ...] = ()
         self.reqid = 0
+        self.identities = ("", "")
+        """Ours and the peer's, once they are known, as text."""
         self.established_at = 0.0
         self.rekey_at: float | None = None
         self.expires_at: float | None = None
@@ -171,12 +184,17 @@ class ChildSa:
         self.set_state(ChildState.INSTALLING)
         limits = SoftLimits.draw(self.config, self._env.random)
         try:
+            if self.encapsulated and self.protocol is IpsecProtocol.AH:
+                raise KernelError(
+                    f"install CHILD_SA {self}", "AH cannot pass a NAT", "use esp= instead of ah="
+                )
             self.reqid = self._env.kernel.acquire_reqid(
                 local_ts,
                 remote_ts,
                 fixed=self.config.reqid,
-                mark_in=self.config.mark_in,
-                mark_out=self.config.mark_out,
+                mark_in=self.marks.mark_in,
+                mark_out=self.marks.mark_out,
+                if_id=self.marks.if_id_out,
             )
             self._install_sas(keys, limits, we_initiated=we_initiated)
             if not inbound_only:
@@ -222,6 +240,11 @@ class ChildSa:
         self.announced = True
         self.log_established()
         self._env.bus.publish(ChildUp(self._owner, self.ref))
+        self._tell_traffic(begins=True)
+
+    def _tell_traffic(self, *, begins: bool) -> None:
+        if self._env.bus.listening(ChildTraffic):
+            self._env.bus.publish(traffic_of(self, self._owner, begins=begins))
 
     def log_established(self) -> None:
         """Log that the CHILD_SA is there."""
@@ -307,6 +330,8 @@ class ChildSa:
     def destroy(self, reason: str = "") -> None:
         """Take everything out of the kernel and tell listeners."""
         inbound, outbound = self.usage() if self.announced else _NO_USAGE
+        if self.announced:
+            self._tell_traffic(begins=False)
         self._release()
         self.set_state(ChildState.DESTROYING)
         if self.announced:
@@ -340,15 +365,20 @@ class ChildSa:
                 self._move_back(old_in, local, remote)
                 raise
         before = self.local, self.remote, self.encapsulated
+        selectors_before = self.local_ts, self.remote_ts
         old_policies = list(policies(self)) if self._has_policies else []
         hosts_changed = (local.host, remote.host) != (self.local.host, self.remote.host)
         self.local, self.remote, self.encapsulated = local, remote, encapsulated
+        if self.mode is ChildMode.TRANSPORT:
+            self.local_ts = at_host(self.local_ts, local.host)
+            self.remote_ts = at_host(self.remote_ts, remote.host)
         if self._has_policies and hosts_changed:
             try:
                 self._replace_policies(old_policies)
             except KernelError:
                 moved_out = self._outbound_id
                 self.local, self.remote, self.encapsulated = before
+                self.local_ts, self.remote_ts = selectors_before
                 self._move_back(old_in, local, remote)
                 if self._kernel_out:
                     inward = encapsulation(*before)

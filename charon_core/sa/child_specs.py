@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
-from charon_core.config.child import ChildMode
 from charon_core.crypto.secret import Secret
 from charon_core.encoding.registry import EsnId, TransformType
-from charon_core.kernel.interface import (
-    Encapsulation,
-    PolicyDirection,
-    PolicySpec,
-    PolicyTemplate,
-    SaId,
-    SaSpec,
-)
+from charon_core.kernel.interface import Encapsulation, SaId, SaSpec
 from charon_core.sa.chance import early, random_share
+from charon_core.sa.policy_specs import Protection, protecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from charon_core.config.child import ChildConfig
     from charon_core.crypto.random import RandomSource
+    from charon_core.kernel.interface import PolicySpec
     from charon_core.network.packet import Endpoint
     from charon_core.sa.child_sa import ChildSa
 
@@ -78,7 +71,7 @@ def sa_spec(
     return SaSpec(
         id=sa,
         reqid=child.reqid,
-        mode=config.mode,
+        mode=child.mode,
         encryption=encryption.id if encryption is not None else 0,
         key_bits=encryption.key_length if encryption is not None else None,
         encryption_key=Secret(keys[0]),
@@ -97,47 +90,17 @@ def sa_spec(
         soft_packets=limits.packets,
         hard_packets=config.life_packets,
         tfc=config.tfc,
-        mark=config.mark_in if inbound else config.mark_out,
+        mark=child.marks.mark_in if inbound else child.marks.mark_out,
+        if_id=child.marks.if_id_in if inbound else child.marks.if_id_out,
         sha256_96=config.sha256_96,
         copy_dscp=config.copy_dscp,
     )
 
 
 def policies(child: ChildSa) -> Iterator[PolicySpec]:
-    """Yield the policies of each pair of selectors of one family (RFC 4301 4.4.1)."""
-    config = child.config
-    here, there = child.local.host, child.remote.host
-    inward = PolicyTemplate(there, here, child.protocol, child.reqid, config.mode)
-    outward = PolicyTemplate(here, there, child.protocol, child.reqid, config.mode)
-    for local, remote in product(child.local_ts, child.remote_ts):
-        if local.family != remote.family:
-            continue
-        outgoing = PolicySpec(
-            source=local,
-            destination=remote,
-            direction=PolicyDirection.OUT,
-            template=outward,
-            mark=config.mark_out,
-        )
-        yield outgoing
-        # The priority is that of the pair, whichever comes first in it.
-        yield PolicySpec(
-            source=remote,
-            destination=local,
-            direction=PolicyDirection.IN,
-            priority=outgoing.priority,
-            template=inward,
-            mark=config.mark_in,
-        )
-        if config.mode is ChildMode.TUNNEL:
-            yield PolicySpec(
-                source=remote,
-                destination=local,
-                direction=PolicyDirection.FORWARD,
-                priority=outgoing.priority,
-                template=inward,
-                mark=config.mark_in,
-            )
+    """Yield the policies of each pair of selectors of one family."""
+    by = Protection(child.local.host, child.remote.host, child.protocol, child.reqid)
+    return protecting(child.marks, child.mode, by, child.local_ts, child.remote_ts)
 
 
 def encapsulation(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from charon_core.attributes.manager import AttributeManager
     from charon_core.bus.bus import Bus
     from charon_core.config.backend import BackendManager
+    from charon_core.config.child import ChildConfig
     from charon_core.config.ike import IkeConfig
+    from charon_core.config.peer import PeerConfig
     from charon_core.credentials.manager import CredentialManager
     from charon_core.crypto.random import RandomSource
     from charon_core.eap.registry import EapRegistry
@@ -112,6 +114,8 @@ class Environment:
     """Have the IKE_SA with this number deleted, soon and on another thread."""
     forget: Callable[[int], object]
     """Have the IKE_SA with this number destroyed without a word to the peer, likewise."""
+    hold: Callable[[PeerConfig, ChildConfig, Endpoint, Endpoint], object]
+    """Have a trap for a CHILD_SA between these two endpoints; see `TrapManager.hold`."""
     remote_endpoint: Callable[[IkeConfig], Endpoint | None]
     """Where a connection's peer is, as far as it is known; never blocks on a lookup."""
     child_ids: Iterator[int]

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from charon_core.sa.peers import Ends
     from charon_core.sa.postponed import Postponed
     from charon_core.sa.tasks.task import Task
+    from charon_core.sa.traps import Packet
 
 QUEUED_DELAY: Final = 0.5
 """Seconds that a new IKE_SA's queued tasks wait until the peer knows it, too."""
@@ -293,17 +294,23 @@ class IkeSa:
             self.tasks.queue(IkeAuth(self, on_done) if kind is IkeAuth else kind(self))
 
     def initiate_child(
-        self, config: ChildConfig, on_done: Callable[[bool], None] | None = None
+        self,
+        config: ChildConfig,
+        on_done: Callable[[bool], None] | None = None,
+        packet: Packet | None = None,
     ) -> None:
         """Negotiate a CHILD_SA, together with the IKE_SA if that is still to be set up."""
-        self.queue_child(config, on_done)
+        self.queue_child(config, on_done, packet)
         self.tasks.initiate()
 
     def queue_child(
-        self, config: ChildConfig, on_done: Callable[[bool], None] | None = None
+        self,
+        config: ChildConfig,
+        on_done: Callable[[bool], None] | None = None,
+        packet: Packet | None = None,
     ) -> None:
-        """Have a CHILD_SA negotiated when its turn comes."""
-        self.tasks.queue(ChildInitiate(self, config, on_done=on_done))
+        """Have a CHILD_SA negotiated when its turn comes, for a packet that waits for it."""
+        self.tasks.queue(ChildInitiate(self, config, on_done=on_done, packet=packet))
 
     def delete(self, on_done: Callable[[bool], None] | None = None) -> None:
         """Delete the IKE_SA: at once if the peer does not count on it yet, else by exchange."""

@@ -17,13 +17,21 @@ if TYPE_CHECKING:
     from charon_core.network.packet import Endpoint
     from charon_core.processing.job import Job
     from charon_core.sa.manager import IkeSaManager
+    from charon_core.sa.traps import TrapManager
 
 
 class KernelEventHandler:
     """A listener of the kernel interface; each call returns at once."""
 
-    def __init__(self, manager: IkeSaManager, bus: Bus, submit: Callable[[Job], bool]) -> None:
+    def __init__(
+        self,
+        manager: IkeSaManager,
+        bus: Bus,
+        submit: Callable[[Job], bool],
+        traps: TrapManager,
+    ) -> None:
         self._manager = manager
+        self._traps = traps
         self._bus = bus
         self._submit = submit
         self._rounds = RoamRounds(manager, submit)
@@ -34,11 +42,8 @@ class KernelEventHandler:
         source_ts: TrafficSelector | None,
         destination_ts: TrafficSelector | None,
     ) -> None:
-        """Traffic hit a trap policy; none is ever installed by this daemon."""
-        self._bus.log(
-            Group.KNL, Level.CONTROL, "ignoring acquire for reqid %d, %s === %s: not our policy",
-            reqid, source_ts, destination_ts,
-        )  # fmt: skip
+        """Traffic hit a policy without an SA."""
+        self._traps.acquire(reqid, source_ts, destination_ts)
 
     def expire(self, protocol: IpsecProtocol, spi: int, destination: str, hard: bool) -> None:
         """A lifetime of an SA ran out."""

@@ -18,7 +18,7 @@ from charon_core.crypto.key_derivation import (
 )
 from charon_core.crypto.message_cipher import create_message_cipher
 from charon_core.crypto.prf import get_prf
-from charon_core.encoding.registry import PrfId, TransformType
+from charon_core.encoding.registry import PrfId, ProtocolId, TransformType
 
 if TYPE_CHECKING:
     from charon_core.config.proposal import Proposal
@@ -247,8 +247,9 @@ def _lengths(proposal: Proposal) -> tuple[int, int]:
     """Return the octets of keying material of the cipher (salt included) and of the integrity."""
     encryption = proposal.first(TransformType.ENCR)
     integrity = proposal.first(TransformType.INTEG)
+    integrity_id = integrity.id if integrity is not None else 0
     if encryption is None:
-        raise ValueError(f"a proposal needs encryption to derive keys, got {proposal}")
-    return keymat_lengths(
-        encryption.id, encryption.key_length, integrity.id if integrity is not None else 0
-    )
+        if proposal.protocol != ProtocolId.AH:
+            raise ValueError(f"a proposal needs encryption to derive keys, got {proposal}")
+        return keymat_lengths(None, None, integrity_id)
+    return keymat_lengths(encryption.id, encryption.key_length, integrity_id)

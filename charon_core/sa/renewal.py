@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from charon_core.bus.listener import Group, Level
 from charon_core.sa.state import Trait
 
 if TYPE_CHECKING:
@@ -57,3 +58,12 @@ def renew(
         Renewal(ike.peer_config, wanted, ike.local, ike.remote, replaces, ike.virtual.local)
     )
     return True
+
+
+def hold(ike: IkeSa, child: ChildConfig) -> None:
+    """Have a trap take over from a CHILD_SA that goes; call it while that is still installed."""
+    if ike.peer_config is None or not ike.env.hold(ike.peer_config, child, ike.local, ike.remote):
+        ike.log(
+            Group.CHD, Level.AUDIT, "CHILD_SA '%s' goes, and there is no trap in its place",
+            child.name,
+        )  # fmt: skip

@@ -61,6 +61,23 @@ def are_within(answered: Sequence[TrafficSelector], offered: Sequence[TrafficSel
     )
 
 
+def led_by_packet(
+    packet: tuple[TrafficSelector, TrafficSelector] | None,
+    local: tuple[TrafficSelector, ...],
+    remote: tuple[TrafficSelector, ...],
+) -> tuple[tuple[TrafficSelector, ...], tuple[TrafficSelector, ...]]:
+    """Put the packet that an SA is wanted for before the selectors offered (RFC 7296 2.9).
+
+    A responder that has to narrow them then knows what must not be left out.
+    """
+    if packet is None or not (are_within(packet[:1], local) and are_within(packet[1:], remote)):
+        return local, remote
+    return (
+        local if packet[0] in local else (packet[0], *local),
+        remote if packet[1] in remote else (packet[1], *remote),
+    )
+
+
 def pairs(local: Sequence[TrafficSelector], remote: Sequence[TrafficSelector]) -> int:
     """Return of how many pairs of selectors the policies of a CHILD_SA are made."""
     families = [selector.family for selector in remote]

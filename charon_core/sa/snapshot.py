@@ -121,7 +121,7 @@ def _child(child: ChildSa, now: float) -> ChildSaSnapshot:
         name=child.config.name,
         unique_id=child.unique_id,
         state=child.state.value,
-        mode=child.config.mode.value,
+        mode=child.mode.value,
         reqid=child.reqid,
         protocol=child.protocol.name,
         udp_encap=child.encapsulated,

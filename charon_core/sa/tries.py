@@ -9,7 +9,7 @@ from charon_core.bus.listener import Group, Level
 from charon_core.config.child import Action
 from charon_core.sa.chance import early, random_share
 from charon_core.sa.environment import TimerKind
-from charon_core.sa.renewal import renew
+from charon_core.sa.renewal import hold, renew
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_initiate import ChildInitiate
 from charon_core.sa.tasks.ike_auth import IkeAuth
@@ -53,11 +53,14 @@ def give_up(ike: IkeSa) -> None:
 
 
 def restart(ike: IkeSa) -> bool:
-    """The peer is dead, or out of reach: set up anew what is to be restarted (dpdaction=restart).
+    """Hold or set up anew what is to stay when the peer is dead (dpdaction=hold, restart).
 
     Returns:
         Whether there is something that is set up anew.
     """
+    for child in ike.children:
+        if child.config.dpd_action is Action.TRAP:
+            hold(ike, child.config)
     wanted = [child.config for child in ike.children if child.config.dpd_action is Action.START]
     if not wanted or not renew(ike, wanted):
         return False

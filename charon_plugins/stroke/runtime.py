@@ -134,7 +134,11 @@ class Runtime:
 
         daemon, report = self._daemon, self._report
         connections = ConnectionCommands(
-            self.connections, self._surroundings, self.credentials.keep, report
+            self.connections,
+            self._surroundings,
+            self.credentials.keep,
+            daemon.controller.unroute,
+            report,
         )
         credentials = CredentialCommands(self.credentials, daemon.credentials, report)
         control = ControlCommands(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from charon_core.config.child import ChildMode, Mark
+from charon_core.config.child import ChildMode
 from charon_core.config.keywords import parse_proposals
 from charon_core.config.traffic_selector import TrafficSelector
 from charon_core.encoding.message import open_message, seal_message
@@ -271,9 +271,9 @@ def selectors_of(*texts: str):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"mode": ChildMode.TRANSPORT}, "TRANSPORT mode"),
-        ({"mark_out": Mark(0xFFFFFFFF)}, "unique marks"),
-        ({"mark_in": Mark(0xFFFFFFFE)}, "unique marks"),
+        ({"mode": ChildMode.BEET}, "BEET mode"),
+        ({"mode": ChildMode.TRANSPORT, "proxy_mode": True}, "TRANSPORT_PROXY mode"),
+        ({"mode": ChildMode.DROP}, "DROP mode"),
         ({"proposals": parse_proposals("sha256!", ProtocolId.AH)}, "AH"),
     ],
 )

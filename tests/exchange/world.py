@@ -25,6 +25,7 @@ from charon_core.config.memory import ConnectionTable
 from charon_core.config.peer import AuthClass, AuthConfig, PeerConfig
 from charon_core.config.traffic_selector import TrafficSelector
 from charon_core.control.jobs import Oblivion, Renew, Termination
+from charon_core.control.routing import Routing, TrapInitiation
 from charon_core.credentials.manager import CredentialManager
 from charon_core.credentials.sets import MemorySet, SecretKind, SharedSecret
 from charon_core.crypto.secret import Secret
@@ -43,6 +44,8 @@ from charon_core.sa.jobs import ProcessMessage, TimerDue
 from charon_core.sa.kernel_events import KernelEventHandler
 from charon_core.sa.manager import IkeSaManager
 from charon_core.sa.parameters import IkeParameters
+from charon_core.sa.shunts import ShuntManager
+from charon_core.sa.traps import TrapManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.ike_sa import IkeSa
     from charon_core.sa.renewal import Renewal
+    from charon_core.sa.traps import Demand
 
 PSK = b"correct horse battery staple"
 IKE_PROPOSAL = "aes128gcm16-prfsha256-x25519!"
@@ -160,6 +164,19 @@ class Host:
         self.timers: list[VirtualTimer] = []
         self.jobs: list[Job] = []
         self.random = Drbg(seed)
+        child_ids = itertools.count(1)
+        self.traps = TrapManager(
+            self.kernel,
+            self.bus,
+            initiate=self._serve_trap,
+            after=self.after,
+            clock=lambda: world.now,
+            number=child_ids.__next__,
+        )
+        self.shunts = ShuntManager(self.kernel, self.bus)
+        self.routing = Routing(
+            self.shunts, self.traps, self, self.bus, features=self.kernel.features
+        )
         self.env = Environment(
             bus=self.bus,
             backends=backends,
@@ -182,14 +199,21 @@ class Host:
             renew=self.renew,
             retire=lambda number: self.soon(Termination(self.manager, ike=number)),
             forget=lambda number: self.soon(Oblivion(self.manager, ike=number)),
+            hold=self.traps.hold,
             remote_endpoint=lambda config: Endpoint(config.remote[0], config.remote_port),
-            child_ids=itertools.count(1),
+            child_ids=child_ids,
             crash_tokens=CrashTokens(self.random.bytes(32)) if world.detects_crashes else None,
         )
         self.manager = IkeSaManager(self.env)
-        self.kernel.add_listener(KernelEventHandler(self.manager, self.bus, self._submit))
+        self.kernel.add_listener(
+            KernelEventHandler(self.manager, self.bus, self._submit, self.traps)
+        )
         self.backend.start(self.kernel)
         self.net.start(self.kernel)
+
+    def _serve_trap(self, demand: Demand) -> bool:
+        self.soon(TrapInitiation(self.manager, self, demand))
+        return True
 
     def _submit(self, job: Job) -> bool:
         job.execute()
@@ -211,9 +235,27 @@ class Host:
     def renew(self, renewal: Renewal) -> None:
         self.soon(Renew(self.manager, self, renewal))
 
-    def find(self, config: IkeConfig) -> tuple[Endpoint, Endpoint]:
+    def find(self, config: IkeConfig) -> tuple[Endpoint, Endpoint] | None:
         """Be the path finder of this daemon."""
+        if not config.remote_hosts:
+            return None
         return Endpoint(self.address, 500), Endpoint(config.remote[0], config.remote_port)
+
+    def packet(self, source: str = "10.1.0.1", destination: str = "10.2.0.1") -> None:
+        """Have a packet leave; the strongest policy that it meets may lack an SA."""
+        packet = (TrafficSelector.parse(source), TrafficSelector.parse(destination))
+        policies = [
+            policy
+            for policy in self.backend.policies.values()
+            if policy.direction is PolicyDirection.OUT
+            and policy.source.contains(packet[0])
+            and policy.destination.contains(packet[1])
+        ]
+        reqid = min(policies, key=lambda policy: policy.strength).template.reqid
+        outbound = [sa for sa in self.backend.states.values() if not sa.inbound]
+        if not any(sa.reqid == reqid for sa in outbound):
+            self.backend.inject_acquire(reqid, *packet)
+        self.do_jobs()
 
     def soon(self, job: Job) -> None:
         """Have a job done on another thread."""

@@ -141,7 +141,14 @@ class OutboundSa(Association):
         sequence_limit: The last one that there is (RFC 4303 section 3.3.3: it never wraps).
     """
 
-    __slots__ = ("_trailers", "exhausted_reported", "padded_to", "sequence", "sequence_limit")
+    __slots__ = (
+        "_selectors",
+        "_trailers",
+        "exhausted_reported",
+        "padded_to",
+        "sequence",
+        "sequence_limit",
+    )
 
     def __init__(self, spec: SaSpec, mtu: int) -> None:
         super().__init__(spec)
@@ -150,6 +157,15 @@ class OutboundSa(Association):
         self.exhausted_reported = False
         self.padded_to = mtu if spec.tfc < 0 else min(spec.tfc, mtu)
         self._trailers = _TRAILERS[self.transform.alignment]
+        self._selectors = SelectorPair(
+            tuple(Selector.of(selector) for selector in spec.local_ts),
+            tuple(Selector.of(selector) for selector in spec.remote_ts),
+        )
+
+    def admits(self, flow: Flow) -> bool:
+        """Tell whether a packet is within the selectors; without any, policies alone decide."""
+        sources, destinations = self._selectors
+        return not (sources or destinations) or self._selectors.matches(flow)
 
     def take(self, count: int) -> int:
         """Reserve ``count`` sequence numbers; return the first, or 0 if there are not so many."""

@@ -9,9 +9,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from charon_core.config.child import ChildMode
 from charon_core.kernel.interface import (
-    IpsecProtocol,
     KernelError,
     KernelFeature,
     KernelUnavailable,
@@ -23,6 +21,7 @@ from charon_core.kernel.userspace.algorithms import ALGORITHMS
 from charon_core.kernel.userspace.datapath import DataPath
 from charon_core.kernel.userspace.guard_keeper import GuardKeeper
 from charon_core.kernel.userspace.host import Host
+from charon_core.kernel.userspace.limits import check_policy, check_sa, check_transport
 from charon_core.kernel.userspace.settings import UserspaceOptions
 from charon_core.kernel.userspace.spis import SpiAllocator
 from charon_core.kernel.userspace.tables import Tables
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from charon_core.kernel.interface import (
         BackendContext,
         Encapsulation,
+        IpsecProtocol,
         KernelEvents,
         PolicySpec,
         SaId,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         SaUsage,
     )
     from charon_core.kernel.userspace.association import Association, InboundSa, OutboundSa
+    from charon_core.kernel.userspace.bypass import Bypass
     from charon_core.kernel.userspace.raw import RawEsp
     from charon_core.kernel.userspace.routes import Routes
     from charon_core.kernel.userspace.transport import EspSender
@@ -115,6 +116,7 @@ class UserspaceBackend:
         self._events: KernelEvents | None = None
         self._path: DataPath | None = None
         self._raw: RawEsp | None = None
+        self._bypass: Bypass | None = None
         self._routes: Routes | None = None
         self._timers: dict[Association, list[Callable[[], None]]] = {}
 
@@ -137,7 +139,17 @@ class UserspaceBackend:
         options = self.options
         with contextlib.ExitStack() as undo:
             device = self._host.open_device(options)
-            path = DataPath(device, self.tables, self, self._select_sender, self._log)
+            bypass = self._host.open_bypass(options)
+            if bypass is not None:
+                undo.callback(bypass.close)
+            path = DataPath(
+                device,
+                self.tables,
+                self,
+                self._select_sender,
+                self._log,
+                send_plain=bypass.send if bypass is not None else None,
+            )
             undo.callback(self._guard.close)
             undo.callback(path.close)
             path.watch(self._guard.open(self._host, device.name, options))
@@ -153,7 +165,7 @@ class UserspaceBackend:
                 path.watch(raw.readers)
             with self._lock:
                 self._events, self._path = events, path
-                self._routes, self._raw = routes, raw
+                self._routes, self._raw, self._bypass = routes, raw, bypass
             undo.callback(self._forget)
             self._borrow_socket(path)
             undo.callback(self._return_socket)
@@ -171,7 +183,7 @@ class UserspaceBackend:
 
     def stop(self) -> None:
         """Close the device and take away routes and rules; SAs and policies stay in memory."""
-        path, routes, raw = self._forget()
+        path, routes, *sockets = self._forget()
         self._guard.remove()
         if routes is not None:
             for problem in routes.close():
@@ -180,8 +192,9 @@ class UserspaceBackend:
             path.close()
             self._return_socket()
         self._guard.close()
-        if raw is not None:
-            raw.close()
+        for sock in sockets:
+            if sock is not None:
+                sock.close()
 
     def _borrow_socket(self, path: DataPath) -> None:
         """Have ESP in UDP received on the loop of the data path: no thread hands it to another."""
@@ -196,11 +209,11 @@ class UserspaceBackend:
             sock.esp_receiver = None
             sock.take_back()
 
-    def _forget(self) -> tuple[DataPath | None, Routes | None, RawEsp | None]:
+    def _forget(self) -> tuple[DataPath | None, Routes | None, RawEsp | None, Bypass | None]:
         """Be stopped; return what is to be closed."""
         with self._lock:
-            opened = self._path, self._routes, self._raw
-            self._path = self._routes = self._raw = self._events = None
+            opened = self._path, self._routes, self._raw, self._bypass
+            self._path = self._routes = self._raw = self._bypass = self._events = None
         return opened
 
     @property
@@ -239,7 +252,7 @@ class UserspaceBackend:
 
     def add_sa(self, spec: SaSpec) -> None:
         """Install one SA."""
-        self._check(spec)
+        check_sa(spec, has_raw=self._raw is not None)
         with self._lock:
             association = self.tables.add_sa(spec)
             if spec.inbound:
@@ -250,34 +263,20 @@ class UserspaceBackend:
                 if seconds > 0
             ]
         self._acquires.forget(spec.reqid)
+        if not spec.inbound:
+            self._release()
 
-    def _check(self, spec: SaSpec) -> None:
-        operation = f"add SA {spec.id}"
-        if spec.id.protocol is not IpsecProtocol.ESP:
-            raise KernelError(operation, "ESP in user space does not do AH")
-        if spec.mode is not ChildMode.TUNNEL:
-            raise KernelError(
-                operation,
-                f"ESP in user space does tunnel mode only, not {spec.mode.value}",
-                "set type=tunnel",
-            )
-        if spec.mark is not None or spec.if_id:
-            raise KernelError(operation, "ESP in user space knows no marks or XFRM interfaces")
-        self._check_transport(operation, spec.encapsulation)
-
-    def _check_transport(self, operation: str, encapsulation: Encapsulation | None) -> None:
-        if encapsulation is None and self._raw is None:
-            raise KernelError(
-                operation,
-                "plain ESP needs raw sockets",
-                "give the daemon CAP_NET_RAW, or let the peer do NAT traversal",
-            )
+    def _release(self) -> None:
+        """Send what was held for want of an SA."""
+        path = self._path
+        if path is not None:
+            path.outbound.release()
 
     def update_sa(
         self, sa: SaId, source: str, destination: str, encapsulation: Encapsulation | None
     ) -> None:
         """Move an SA to new addresses and ports, with all its state."""
-        self._check_transport(f"update SA {sa}", encapsulation)
+        check_transport(f"update SA {sa}", encapsulation, has_raw=self._raw is not None)
         self.tables.move_sa(sa, source, destination, encapsulation)
 
     def query_sa(self, sa: SaId) -> SaUsage:
@@ -303,6 +302,7 @@ class UserspaceBackend:
     def add_policy(self, spec: PolicySpec) -> None:
         """Install a policy with its guard; an outbound one gets its routes."""
         outward = spec.direction is PolicyDirection.OUT
+        check_policy(spec, has_bypass=self._path is None or self._bypass is not None)
         with self._lock:
             self._guard.add(spec)
             if outward and self._routes is not None:
@@ -316,6 +316,8 @@ class UserspaceBackend:
                 self._guard.discard(old)
             if outward and old is not None and self._routes is not None:
                 self._routes.remove(old)
+        if outward:
+            self._release()
 
     def delete_policy(self, spec: PolicySpec) -> None:
         """Remove a policy, its guard and its routes."""

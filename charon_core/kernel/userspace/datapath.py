@@ -64,6 +64,8 @@ class DataPath:
         events: DataPathEvents,
         select_sender: Callable[[OutboundSa], EspSender | None],
         log: Callable[..., None],
+        *,
+        send_plain: Callable[[Buffer], None] | None = None,
     ) -> None:
         """Take over a device; `close` closes it."""
         self.tables = tables
@@ -71,7 +73,7 @@ class DataPath:
         self.device = device
         offloads = device.offloads
         self.inbound = Inbound(tables, device, events, tcp=offloads.tcp, udp=offloads.udp)
-        self.outbound = Outbound(tables, device, events, select_sender)
+        self.outbound = Outbound(tables, device, events, select_sender, send_plain=send_plain)
         self._waiter = Waiter()
         self._waiter.add(device.fd, self._read_device)
         self.turn = self._waiter.turn

@@ -102,7 +102,7 @@ class Cover(NamedTuple):
     side: Side
     source: Selector
     destination: Selector
-    passes: bool
+    action: PolicyAction
     strength: int
 
     @classmethod
@@ -113,9 +113,14 @@ class Cover(NamedTuple):
             Side.OUTBOUND if outward else Side.INBOUND,
             Selector.of(spec.source),
             Selector.of(spec.destination),
-            spec.action is PolicyAction.PASS,
+            spec.action,
             spec.strength,
         )
+
+    @property
+    def passes(self) -> bool:
+        """Whether it lets packets go, unprotected."""
+        return self.action is PolicyAction.PASS
 
     @property
     def own(self) -> Selector:
@@ -131,8 +136,11 @@ class Cover(NamedTuple):
     def is_wide(self) -> bool:
         """Whether the peer's side has all of ours, and more, in it.
 
-        Then routes lead our own side past the device (`Routes`).
+        Then routes lead our own side past the device (`Routes`), unless the policy is to
+        drop it.
         """
+        if self.action is not PolicyAction.PROTECT:
+            return False
         own, other = self.own, self.other
         includes = other.start <= own.start and own.end <= other.end
         return includes and (own.start, own.end) != (other.start, other.end)

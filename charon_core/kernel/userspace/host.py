@@ -21,6 +21,7 @@ from charon_core.kernel.netlink import (
     NetlinkSocket,
     attribute,
 )
+from charon_core.kernel.userspace.bypass import Bypass
 from charon_core.kernel.userspace.guard import SEND_BUFFER as GUARD_BUFFER
 from charon_core.kernel.userspace.guard import Guard
 from charon_core.kernel.userspace.guard_rules import skeleton
@@ -162,6 +163,13 @@ class Host:
         """Open the sockets for plain ESP; None where we may not (CAP_NET_RAW)."""
         try:
             return RawEsp(options.mark, deliver)
+        except OSError:
+            return None
+
+    def open_bypass(self, options: UserspaceOptions) -> Bypass | None:
+        """Open the sockets for packets that are to pass; None where we may not (CAP_NET_RAW)."""
+        try:
+            return Bypass(options.mark)
         except OSError:
             return None
 

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from charon_core.kernel.userspace.flow import flow_key, packet_length
+from charon_core.kernel.userspace.held import HeldPackets
 from charon_core.kernel.userspace.segment import (
     MalformedFrame,
     SuperPacket,
@@ -72,8 +73,19 @@ class Outbound:
         events: OutboundEvents,
         select_sender: Callable[[OutboundSa], EspSender | None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        send_plain: Callable[[Buffer], None] | None = None,
     ) -> None:
-        """Read from ``source``, send by what ``select_sender`` gives for an SA."""
+        """Read from ``source``, send by what ``select_sender`` gives for an SA.
+
+        Args:
+            tables: The SAs and policies.
+            source: The device.
+            events: Told of what cannot be sent.
+            select_sender: The socket of an SA.
+            clock: Monotonic seconds.
+            send_plain: Sends a packet past the device; None if nothing can.
+        """
         self._tables = tables
         self._source = source
         self._events = events
@@ -84,6 +96,8 @@ class Outbound:
         self._buffer = bytearray(VNET_HEADER.size + FRAME_LIMIT)
         self._view = memoryview(self._buffer)
         self._train = Train(self._send)
+        self._send_plain = send_plain
+        self._held = HeldPackets()
         # Guards the buffers: one thread at a time drains.
         self.lock = threading.Lock()
 
@@ -135,24 +149,59 @@ class Outbound:
         sa = verdict.sa
         if verdict.policy is not None:
             verdict.policy.last_use = self._clock()
-        if sa is None:
-            self._refuse(verdict, packet)
-            return
+        is_super = kind != GSO_NONE
         try:
-            if kind != GSO_NONE:
-                self._super_packet(sa, SuperPacket(packet, kind, size, start))
-            else:
-                if flags & VNET_NEEDS_CHECKSUM:
-                    complete_checksum(packet, start, offset)
-                self._packet(sa, packet)
+            if is_super:
+                whole = SuperPacket(packet, kind, size, start)
+                if sa is not None:
+                    self._super_packet(sa, whole)
+                    return
+            elif flags & VNET_NEEDS_CHECKSUM:
+                complete_checksum(packet, start, offset)
         except MalformedFrame:
             self.statistics.drop_malformed += 1
+            return
+        if sa is not None:
+            self._packet(sa, packet)
+            return
+        for each in whole if is_super else (packet,):
+            self._without_sa(verdict, each)
 
-    def _refuse(self, verdict: Verdict, packet: memoryview) -> None:
+    def release(self) -> None:
+        """Send what was held and has an SA by now; called when SAs or policies have come."""
+        if not self._held:
+            return
+        with self.lock:
+            try:
+                for reqid, since, packet in self._held.take(self._clock()):
+                    verdict = self._tables.verdict(b"", packet)
+                    if verdict.sa is not None:
+                        self._packet(verdict.sa, packet)
+                    elif verdict.reason == NO_SA and verdict.policy is not None:
+                        self._held.put_back(reqid, since, packet)
+                    else:
+                        self._without_sa(verdict, packet)
+            finally:
+                self._train.flush()
+
+    def _without_sa(self, verdict: Verdict, packet: Buffer) -> None:
+        """Let a packet pass, hold it until there is an SA, or drop it."""
         statistics = self.statistics
-        setattr(statistics, verdict.reason, getattr(statistics, verdict.reason) + 1)
+        if verdict.passes and self._send_plain is not None:
+            try:
+                self._send_plain(packet)
+            except OSError:
+                statistics.drop_send += 1
+            else:
+                statistics.bypassed += 1
+            return
         if verdict.reason == NO_SA and verdict.policy is not None:
-            self._events.acquire(verdict.policy.reqid, bytes(packet))
+            reqid, kept = verdict.policy.reqid, bytes(packet)
+            self._events.acquire(reqid, kept)
+            if self._held.hold(reqid, kept, self._clock()):
+                statistics.held += 1
+                return
+        setattr(statistics, verdict.reason, getattr(statistics, verdict.reason) + 1)
 
     def _packet(self, sa: OutboundSa, packet: Buffer) -> None:
         sequence = sa.take(1)

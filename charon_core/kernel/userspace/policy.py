@@ -103,6 +103,28 @@ class PolicyIndex:
             if not networks:
                 del prefixes[place.destination_prefix]
 
+    def is_exempt(self, flow: Flow) -> bool:
+        """Whether a packet that no policy matches came into the device by mistake of the routes.
+
+        Its destination is that of PASS or DROP policies, which are for others, and of no PROTECT
+        policy.
+        """
+        bits = ADDRESS_BITS[flow.family]
+        found = False
+        with self._lock:
+            for prefix, networks in self._files.get(flow.family, {}).items():
+                source_prefixes = networks.get(flow.destination >> (bits - prefix), {})
+                for sources in source_prefixes.values():
+                    for policies in sources.values():
+                        for policy in policies:
+                            end = policy.destination
+                            if not end.start <= flow.destination <= end.end:
+                                continue
+                            if policy.action is PolicyAction.PROTECT:
+                                return False
+                            found = True
+        return found
+
     def find(self, flow: Flow) -> Policy | None:
         """Return the strongest policy of a packet; among equals the one that was added first."""
         best: Policy | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import socket
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from charon_core.kernel import rtnetlink
 from charon_core.kernel.interface import KernelError, PolicyAction, Route
 from charon_core.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, attribute
+from charon_core.kernel.userspace.exceptions import Exceptions
 from charon_core.kernel.userspace.selector import ADDRESS_BITS, Selector
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from charon_core.config.traffic_selector import TrafficSelector
     from charon_core.kernel.interface import PolicySpec
     from charon_core.kernel.netlink import NetlinkSocket
+
+    _Wish = tuple[Counter[str], str]
+    """That a destination (CIDR notation) is led into the device, or past it: which counter."""
 
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 _NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
@@ -43,8 +48,9 @@ class Routes:
     `close`, since without them traffic would go out unprotected.
 
     Two kinds of routes go on to the next table (throw): those to the destinations of PASS policies,
-    and those to our own side of each policy, or a tunnel to 0.0.0.0/0 would swallow what came out
-    of it for the network behind us. Where one destination is wanted for both, the device has it.
+    and those to our own side of each PROTECT policy, or a tunnel to 0.0.0.0/0 would swallow what
+    came out of it for the network behind us. Where one destination is wanted for both, the device
+    has it; so it has the destinations of PASS policies that other policies contradict.
     """
 
     def __init__(
@@ -77,6 +83,9 @@ class Routes:
         self._past: Counter[str] = Counter()
         # What is in the kernel: the destination, and whether it is led past the device.
         self._installed: dict[str, bool] = {}
+        self._exceptions = Exceptions()
+        # How the PASS policies are led at present.
+        self._passes: dict[PolicySpec, list[_Wish]] = {}
         self._families: set[int] = set()
 
     def open(self) -> None:
@@ -126,7 +135,7 @@ class Routes:
                     netlink.request(rtnetlink.RTM_DELROUTE, body)
                 except OSError as error:
                     problems.append(f"the route to {destination}: {error.strerror}")
-            for table in (self._into, self._past, self._installed):
+            for table in (self._into, self._past, self._installed, self._exceptions, self._passes):
                 table.clear()
             for family in self._families:
                 try:
@@ -143,16 +152,21 @@ class Routes:
             KernelError: Nothing was added.
         """
         with self._lock, self._netlink() as netlink:
-            wanted = self._wanted(spec)
-            for counter, destination in wanted:
-                counter[destination] += 1
+            contradicted = self._exceptions.add(spec)
+            led: list[PolicySpec] = []
             try:
-                source = _preferred_source(netlink, spec)
-                for _, destination in wanted:
-                    self._settle(netlink, destination, source)
+                for other in contradicted:
+                    self._lead_anew(netlink, other)
+                    led.append(other)
+                wanted = self._lead(netlink, spec)
             except OSError as error:
-                self._take_back(netlink, wanted)
+                self._exceptions.remove(spec)
+                for other in led:
+                    with contextlib.suppress(OSError):
+                        self._lead_anew(netlink, other)
                 raise _refused(f"add the routes of policy {spec}", error) from error
+            if spec.action is PolicyAction.PASS:
+                self._passes[spec] = wanted
 
     def remove(self, spec: PolicySpec) -> None:
         """Take back what `add` did for a policy.
@@ -162,22 +176,57 @@ class Routes:
         """
         with self._lock, self._netlink() as netlink:
             error = self._take_back(netlink, self._wanted(spec))
+            for other in self._exceptions.remove(spec):
+                try:
+                    self._lead_anew(netlink, other)
+                except OSError as failure:
+                    error = failure
+            if not self._exceptions.knows(spec):
+                self._passes.pop(spec, None)
         if error is not None:
             raise _refused(f"remove the routes of policy {spec}", error) from error
 
-    def _wanted(self, spec: PolicySpec) -> list[tuple[Counter[str], str]]:
-        """Return which destinations a policy wants led into the device, and which past it."""
-        there, here = _networks(spec.destination), _networks(spec.source)
-        if spec.action is PolicyAction.PASS:
-            return [(self._past, destination) for destination in there]
-        return [
-            *((self._into, destination) for destination in there),
-            *((self._past, destination) for destination in here),
-        ]
+    def _lead(self, netlink: NetlinkSocket, spec: PolicySpec) -> list[_Wish]:
+        """Lead the destinations of a policy as it wants them; return what it wants.
 
-    def _take_back(
-        self, netlink: NetlinkSocket, wanted: list[tuple[Counter[str], str]]
-    ) -> OSError | None:
+        Raises:
+            OSError: All is as it was.
+        """
+        wanted = self._wanted(spec)
+        for counter, destination in wanted:
+            counter[destination] += 1
+        try:
+            source = _preferred_source(netlink, spec)
+            for _, destination in wanted:
+                self._settle(netlink, destination, source)
+        except OSError:
+            self._take_back(netlink, wanted)
+            raise
+        return wanted
+
+    def _lead_anew(self, netlink: NetlinkSocket, spec: PolicySpec) -> None:
+        """Lead a PASS policy otherwise than before; the new routes come before the old ones go.
+
+        Raises:
+            OSError: All is as it was, or an old route is still there.
+        """
+        before = self._passes[spec]
+        self._passes[spec] = self._lead(netlink, spec)
+        error = self._take_back(netlink, before)
+        if error is not None:
+            raise error
+
+    def _wanted(self, spec: PolicySpec) -> list[_Wish]:
+        """Return which destinations a policy wants led into the device, and which past it."""
+        there = _networks(spec.destination)
+        if spec.action is PolicyAction.PASS and not self._exceptions.is_contradicted(spec):
+            return [(self._past, destination) for destination in there]
+        wanted = [(self._into, destination) for destination in there]
+        if spec.action is PolicyAction.PROTECT:
+            wanted += [(self._past, destination) for destination in _networks(spec.source)]
+        return wanted
+
+    def _take_back(self, netlink: NetlinkSocket, wanted: list[_Wish]) -> OSError | None:
         """Count down, and remove what nobody wants; return what went wrong last."""
         failure: OSError | None = None
         for counter, destination in wanted:

@@ -20,14 +20,18 @@ class Statistics:
     dummies: int = 0
     """Packets without content (RFC 4303 section 2.6), discarded as they should be."""
     acquires: int = 0
+    bypassed: int = 0
+    """Packets that went out as they are, since a PASS policy says so."""
+    held: int = 0
+    """Packets that were kept until there was an SA."""
 
     drop_malformed: int = 0
     """Not an IP packet, or ESP too short or badly padded."""
     drop_no_policy: int = 0
     drop_policy: int = 0
-    """A DROP policy, or PASS, which is not for us to forward."""
+    """A DROP policy, or PASS where we have no raw socket to send it on."""
     drop_no_sa: int = 0
-    """A policy without an SA, or an SPI that is not ours."""
+    """A policy without an SA (those that are held excepted), or an SPI that is not ours."""
     drop_exhausted: int = 0
     """No sequence number left: the SA has to be rekeyed (RFC 4303 section 3.3.3)."""
     drop_replayed: int = 0

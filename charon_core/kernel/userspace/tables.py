@@ -52,18 +52,28 @@ class Verdict:
         policy: The policy that matched; None for none.
         sa: What they are sent on; None when they are dropped.
         reason: The counter of `Statistics` that a dropped packet goes to.
+        passes: They go out as they are, unprotected.
     """
 
-    __slots__ = ("policy", "reason", "sa")
+    __slots__ = ("passes", "policy", "reason", "sa")
 
-    def __init__(self, policy: Policy | None, sa: OutboundSa | None, reason: str = "") -> None:
+    def __init__(
+        self,
+        policy: Policy | None,
+        sa: OutboundSa | None,
+        reason: str = "",
+        *,
+        passes: bool = False,
+    ) -> None:
         self.policy = policy
         self.sa = sa
         self.reason = reason
+        self.passes = passes
 
 
 _NOT_IP: Final = Verdict(None, None, MALFORMED)
 _NO_POLICY: Final = Verdict(None, None, NO_POLICY)
+_EXEMPT: Final = Verdict(None, None, NO_POLICY, passes=True)
 
 
 class Tables:
@@ -105,12 +115,15 @@ class Tables:
     def _decide(self, flow: Flow) -> Verdict:
         policy = self._index.find(flow)
         if policy is None:
-            return _NO_POLICY
+            return _EXEMPT if self._index.is_exempt(flow) else _NO_POLICY
         if policy.action is not PolicyAction.PROTECT:
-            return Verdict(policy, None, BY_POLICY)
-        sas = self._by_reqid.get(policy.reqid)
-        # The newest one: during rekeying it takes over as soon as it is installed.
-        return Verdict(policy, sas[-1] if sas else None, NO_SA)
+            return Verdict(policy, None, BY_POLICY, passes=policy.action is PolicyAction.PASS)
+        # The newest one: during rekeying it takes over as soon as it is installed. A trap policy
+        # may be wider than what the peer has agreed to: then a packet needs an SA of its own.
+        for sa in reversed(self._by_reqid.get(policy.reqid, ())):
+            if sa.admits(flow):
+                return Verdict(policy, sa)
+        return Verdict(policy, None, NO_SA)
 
     # -- SAs ----------------------------------------------------------------------------------
 

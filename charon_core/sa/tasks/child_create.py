@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from charon_core.bus.listener import Group, Level
-from charon_core.config.child import MARK_UNIQUE, MARK_UNIQUE_DIRECTION, ChildMode
+from charon_core.config.child import ChildMode
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import ExchangeType, NotifyType, ProtocolId
-from charon_core.kernel.interface import KernelError
+from charon_core.kernel.interface import KernelError, KernelFeature
 from charon_core.sa.child_sa import ChildSa
+from charon_core.sa.marks import lacking
 from charon_core.sa.path import path_of_children
 from charon_core.sa.reports import publish_child_keys
 from charon_core.sa.selectors import pairs
 from charon_core.sa.tasks.task import Outgoing, WatchedTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from charon_core.config.child import ChildConfig
     from charon_core.config.proposal import Proposal
@@ -38,6 +39,7 @@ class ChildCreate(WatchedTask):
         "_child",
         "_local_ts",
         "_method",
+        "_mode",
         "_nonce_i",
         "_nonce_r",
         "_remote_ts",
@@ -52,6 +54,7 @@ class ChildCreate(WatchedTask):
         super().__init__(ike, on_done)
         self._child: ChildSa | None = None
         self._method = 0
+        self._mode = ChildMode.TUNNEL
         self._shared: bytes | None = None
         self._additional = b""
         self._nonce_i = b""
@@ -102,6 +105,10 @@ class ChildCreate(WatchedTask):
             self._selected, self._nonce_i, self._nonce_r, self._shared, self._additional
         )
         publish_child_keys(ike, child, self._selected, keys, we_initiated=self.we_initiate)
+        child.mode = self._mode
+        if self._replaces is not None:
+            child.marks = self._replaces.marks
+        child.identities = (str(ike.local_id or "%any"), str(ike.remote_id or "%any"))
         try:
             # The addresses may have changed since it was asked for.
             local, remote, encapsulated = path_of_children(ike)
@@ -130,20 +137,24 @@ class ChildCreate(WatchedTask):
         super().abort()
 
 
-def obstacle(config: ChildConfig) -> str:
-    """Return why this daemon cannot negotiate a CHILD_SA of a configuration; empty if it can."""
-    if config.mode is not ChildMode.TUNNEL:
-        return f"it is configured for {config.mode.value} mode, expected TUNNEL"
-    if config.protocol != ProtocolId.ESP:
-        return "it is configured for AH, expected ESP"
-    if any(
-        mark is not None and mark.value in _UNIQUE for mark in (config.mark_in, config.mark_out)
-    ):
-        return "it is configured for unique marks, expected fixed ones or none"
-    return ""
+def obstacle(config: ChildConfig, features: Container[KernelFeature]) -> str:
+    """Return why this daemon cannot negotiate a CHILD_SA of a configuration; empty if it can.
+
+    Args:
+        config: The configuration.
+        features: What the kernel backend can do.
+    """
+    if config.mode not in _MODES or config.proxy_mode:
+        mode = f"{config.mode.value}{'_PROXY' if config.proxy_mode else ''}"
+        return f"it is configured for {mode} mode, expected TUNNEL or TRANSPORT"
+    if config.mode is ChildMode.TRANSPORT and KernelFeature.TRANSPORT not in features:
+        return "the kernel backend does tunnel mode only, set type=tunnel"
+    if config.protocol != ProtocolId.ESP and KernelFeature.AH not in features:
+        return "the kernel backend does ESP only, it is configured for AH"
+    return lacking(config, features)
 
 
-_UNIQUE: Final = frozenset({MARK_UNIQUE, MARK_UNIQUE_DIRECTION})
+_MODES: Final = frozenset({ChildMode.TUNNEL, ChildMode.TRANSPORT})
 
 
 def add_notifies(out: Outgoing) -> None:

@@ -10,6 +10,7 @@ from charon_core.config.child import Action
 from charon_core.encoding.payloads import Delete
 from charon_core.encoding.registry import ProtocolId
 from charon_core.kernel.interface import IpsecProtocol
+from charon_core.sa.renewal import hold
 from charon_core.sa.state import ChildState
 from charon_core.sa.tasks.task import Outcome, Outgoing, Task, WatchedTask
 
@@ -109,6 +110,8 @@ class ChildDelete(WatchedTask):
         for protocol, children in answered.items():
             out.append(_delete(protocol, children))
             for child in children:
+                if child.successor is None and child.config.close_action is Action.TRAP:
+                    hold(self.ike, child.config)
                 self._remove(child, "deleted by the peer")
                 if child.successor is None and child.config.close_action is Action.START:
                     self._establish_again(child)

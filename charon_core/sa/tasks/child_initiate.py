@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
+from charon_core.config.child import ChildMode
 from charon_core.config.proposal import (
     Proposal,
     additional_methods,
     explain_mismatch,
     select,
 )
-from charon_core.config.traffic_selector import narrow
+from charon_core.config.traffic_selector import merge, narrow
 from charon_core.crypto.errors import CryptoError
 from charon_core.crypto.key_exchange import generate
 from charon_core.encoding.payloads import (
@@ -33,7 +34,14 @@ from charon_core.encoding.registry import (
 from charon_core.kernel.interface import KernelError
 from charon_core.sa.follow_ups import FollowUpRequests
 from charon_core.sa.methods import demanded_method, preferred_method
-from charon_core.sa.selectors import are_within, from_wire, resolve, text_of, to_wire
+from charon_core.sa.selectors import (
+    are_within,
+    from_wire,
+    led_by_packet,
+    resolve,
+    text_of,
+    to_wire,
+)
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.child_create import (
     BEFORE_AUTH,
@@ -45,6 +53,7 @@ from charon_core.sa.tasks.child_create import (
 )
 from charon_core.sa.tasks.child_delete import ChildAbandon
 from charon_core.sa.tasks.task import Outcome, Outgoing
+from charon_core.sa.transport import answer_here, ask_for_transport, mode_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +64,7 @@ if TYPE_CHECKING:
     from charon_core.encoding.message import Message
     from charon_core.sa.child_sa import ChildSa
     from charon_core.sa.ike_sa import IkeSa
+    from charon_core.sa.traps import Packet
 
     Selectors = tuple[TrafficSelector, ...]
 
@@ -65,7 +75,7 @@ class ChildInitiate(ChildCreate):
     Rekeying does the same with what it puts into the methods from `_is_due` on.
     """
 
-    __slots__ = ("_config", "_follow_ups", "_is_correction", "_key_exchange")
+    __slots__ = ("_config", "_follow_ups", "_is_correction", "_key_exchange", "_packet")
     we_initiate: ClassVar[bool] = True
 
     def __init__(
@@ -75,6 +85,7 @@ class ChildInitiate(ChildCreate):
         *,
         method: int = 0,
         on_done: Callable[[bool], None] | None = None,
+        packet: Packet | None = None,
     ) -> None:
         """Prepare the task.
 
@@ -83,20 +94,26 @@ class ChildInitiate(ChildCreate):
             config: What is to be initiated.
             method: The key exchange that the responder asked for, 0 for the one that we prefer.
             on_done: Told once whether the CHILD_SA came up.
+            packet: Source and destination of the packet that it is wanted for.
         """
         super().__init__(ike, on_done)
         self._config = config
         self._method = method
         self._is_correction = bool(method)
         self._key_exchange: OwnKeyExchange | None = None
+        self._packet = packet
         self._follow_ups: FollowUpRequests | None = None
+
+    def is_for(self, config: ChildConfig) -> bool:
+        """Whether it asks for a CHILD_SA of this configuration."""
+        return self._config == config
 
     def again(self) -> ChildInitiate:
         """Return a task that does the same from the start; whoever waits, waits for it."""
         child, self._child = self._child, None
         if child is not None:
             child.destroy()
-        return ChildInitiate(self.ike, self._config, on_done=self.take_watch())
+        return ChildInitiate(self.ike, self._config, on_done=self.take_watch(), packet=self._packet)
 
     def build_request(self, out: Outgoing) -> Outcome:
         """Offer proposals and selectors."""
@@ -146,6 +163,9 @@ class ChildInitiate(ChildCreate):
         self._local_ts, self._remote_ts = self._offered_selectors()
         out.append(TrafficSelectorsInitiator(selectors=to_wire(self._local_ts)))
         out.append(TrafficSelectorsResponder(selectors=to_wire(self._remote_ts)))
+        self._mode = self._wanted_mode()
+        if self._mode is ChildMode.TRANSPORT:
+            ask_for_transport(out)
         add_notifies(out)
         return Outcome.MORE
 
@@ -192,7 +212,7 @@ class ChildInitiate(ChildCreate):
         if problem:
             ike.log(Group.IKE, Level.CONTROL, "no CHILD_SA built: %s", problem)
         elif self._put_up(child):
-            self.finish(True)
+            self.finish(self._carries_packet())
             return Outcome.DONE
         ike.tasks.queue(ChildAbandon(ike, child.protocol, child.local_spi))
         self._fail(child)
@@ -268,8 +288,12 @@ class ChildInitiate(ChildCreate):
         ike.log(Group.CFG, Level.CONTROL, "selected proposal: %s", selection.proposal)
         self._selected = selection.proposal
         child.remote_spi = int.from_bytes(answers[0].spi, "big")
-        local = from_wire(tsi)
-        remote = from_wire(tsr)
+        problem = self._settle_mode(message)
+        if problem:
+            return problem
+        local, remote = from_wire(tsi), from_wire(tsr)
+        if self._mode is ChildMode.TRANSPORT:
+            local, remote = answer_here(self.ike, local, remote)
         if not are_within(local, self._local_ts) or not are_within(remote, self._remote_ts):
             return (
                 f"peer widens the traffic selectors to {text_of(local)} === {text_of(remote)}, "
@@ -283,7 +307,7 @@ class ChildInitiate(ChildCreate):
             answered, local = local, narrow(ours, local)
             if not local:
                 return f"peer answers {text_of(answered)}, which has nothing of {text_of(ours)}"
-        self._local_ts, self._remote_ts = tuple(local), tuple(remote)
+        self._local_ts, self._remote_ts = tuple(merge(local)), tuple(merge(remote))
         if not self._has_room():
             return "peer chooses too many traffic selectors"
         if in_auth:
@@ -293,6 +317,19 @@ class ChildInitiate(ChildCreate):
             return "the response lacks a nonce"
         self._nonce_r = nonce.data
         return self._complete_key_exchange(message, selection.proposal)
+
+    def _settle_mode(self, message: Message) -> str:
+        """Take tunnel mode where the peer grants no transport mode; return what is wrong."""
+        granted = message.notify(NotifyType.USE_TRANSPORT_MODE) is not None
+        if self._mode is not ChildMode.TRANSPORT:
+            return "peer uses transport mode, which was not asked for" if granted else ""
+        if not granted:
+            self._mode = ChildMode.TUNNEL
+            self.ike.log(
+                Group.IKE, Level.CONTROL,
+                "peer does not grant transport mode for '%s', using tunnel mode", self._config.name,
+            )  # fmt: skip
+        return ""
 
     def _complete_key_exchange(self, message: Message, proposal: Proposal) -> str:
         method = proposal.first(TransformType.KE)
@@ -320,7 +357,7 @@ class ChildInitiate(ChildCreate):
 
     def _is_due(self) -> bool:
         """Whether there is something to ask for; whoever waits is told if not."""
-        problem = self.ike.virtual.obstacle or obstacle(self._config)
+        problem = self.ike.virtual.obstacle or obstacle(self._config, self.ike.env.kernel.features)
         if problem:
             self.ike.log(
                 Group.CFG, Level.CONTROL, "cannot establish CHILD_SA '%s': %s",
@@ -335,14 +372,40 @@ class ChildInitiate(ChildCreate):
     def _offered_selectors(self) -> tuple[Selectors, Selectors]:
         """Return the selectors of our side and of the peer's that are offered."""
         config, ike = self._config, self.ike
-        return (
-            resolve(config.local_ts, *ike.local_hosts),
-            resolve(config.remote_ts, *ike.remote_hosts),
-        )
+        local = resolve(config.local_ts, *ike.local_hosts)
+        remote = resolve(config.remote_ts, *ike.remote_hosts)
+        # A packet that leaves from our own address will have the virtual one: it leads to nothing.
+        packet = None if ike.local_hosts != (ike.local.host,) else self._packet
+        return led_by_packet(packet, local, remote)
+
+    def _wanted_mode(self) -> ChildMode:
+        hosts = self.ike.local.host, self.ike.remote.host
+        return mode_between(self._config, hosts, self._local_ts, self._remote_ts)
+
+    def _carries_packet(self) -> bool:
+        """Whether the packet that asked for the CHILD_SA is within what was agreed on."""
+        if self._packet is None:
+            return True
+        source, destination = self._packet
+        # With a virtual address, the next packet has that as its source.
+        has_source = self.ike.virtual.local or are_within([source], self._local_ts)
+        if has_source and are_within([destination], self._remote_ts):
+            return True
+        self.ike.log(
+            Group.IKE, Level.CONTROL, "peer leaves out %s === %s, which '%s' was initiated for",
+            source, destination, self._config.name,
+        )  # fmt: skip
+        return False
 
     def _corrected(self, method: int) -> ChildInitiate:
         """Return a task that tries again with the key exchange that the responder wants."""
-        return ChildInitiate(self.ike, self._config, method=method, on_done=self.take_watch())
+        return ChildInitiate(
+            self.ike,
+            self._config,
+            method=method,
+            on_done=self.take_watch(),
+            packet=self._packet,
+        )
 
     def _put_up(self, child: ChildSa) -> bool:
         """Install what was negotiated, and tell that it is there."""

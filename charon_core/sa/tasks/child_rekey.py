@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from charon_core.bus.listener import Group, Level
+from charon_core.config.child import ChildMode
 from charon_core.config.traffic_selector import narrow
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType, TransformType
@@ -93,6 +94,9 @@ class ChildRekey(ChildInitiate):
     def _offered_selectors(self) -> tuple[Selectors, Selectors]:
         """Offer what is in use: the new one must not carry less (RFC 7296 2.9.2)."""
         return self.replaced.local_ts, self.replaced.remote_ts
+
+    def _wanted_mode(self) -> ChildMode:
+        return self.replaced.mode
 
     def _corrected(self, method: int) -> ChildInitiate:
         if self.replaced.state is ChildState.REKEYING:
@@ -219,6 +223,9 @@ class ChildRekeyRespond(ChildRespond):
         if old is None:
             return None
         config = old.config
+        if self._transport is not None and old.mode is ChildMode.TRANSPORT:
+            local, remote = list(self._transport.local), list(self._transport.remote)
+            self._mode = ChildMode.TRANSPORT
         ours = narrow(resolve(config.local_ts, *ike.local_hosts), local)
         theirs = narrow(resolve(config.remote_ts, *ike.remote_hosts), remote)
         if ours and theirs:

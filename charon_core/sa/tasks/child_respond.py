@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from charon_core.bus.alert import AlertKind
 from charon_core.bus.listener import Group, Level
+from charon_core.config.child import ChildMode
 from charon_core.config.proposal import (
     Proposal,
     additional_methods,
@@ -26,7 +27,7 @@ from charon_core.encoding.payloads import (
 from charon_core.encoding.registry import ExchangeType, NotifyType, TransformType
 from charon_core.kernel.interface import KernelError
 from charon_core.sa.follow_ups import FollowUpAnswers
-from charon_core.sa.selectors import from_wire, resolve, text_of, to_wire
+from charon_core.sa.selectors import are_within, from_wire, resolve, text_of, to_wire
 from charon_core.sa.tasks.child_create import (
     BEFORE_AUTH,
     NONCE_LENGTH,
@@ -36,6 +37,7 @@ from charon_core.sa.tasks.child_create import (
     obstacle,
 )
 from charon_core.sa.tasks.task import Outcome, Outgoing
+from charon_core.sa.transport import TransportOffer, ask_for_transport, offer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +52,14 @@ if TYPE_CHECKING:
 class ChildRespond(ChildCreate):
     """Finds the configuration that fits the peer's request, installs it, and answers."""
 
-    __slots__ = ("_follow_ups", "_offer", "_public", "_refusal", "_selected_number")
+    __slots__ = (
+        "_follow_ups",
+        "_offer",
+        "_public",
+        "_refusal",
+        "_selected_number",
+        "_transport",
+    )
     we_initiate: ClassVar[bool] = False
 
     def __init__(self, ike: IkeSa) -> None:
@@ -59,6 +68,7 @@ class ChildRespond(ChildCreate):
         self._public = b""
         self._refusal: Notify | None = None
         self._selected_number = 1
+        self._transport: TransportOffer | None = None
         self._follow_ups: FollowUpAnswers | None = None
 
     def process_request(self, message: Message) -> Outcome:
@@ -101,8 +111,12 @@ class ChildRespond(ChildCreate):
             out.append(Nonce(data=self._nonce_r))
             if self._public:
                 out.append(KeyExchange(method=self._method, data=self._public))
-        out.append(TrafficSelectorsInitiator(selectors=to_wire(self._remote_ts)))
-        out.append(TrafficSelectorsResponder(selectors=to_wire(self._local_ts)))
+        local, remote = self._local_ts, self._remote_ts
+        if self._transport is not None and self._mode is ChildMode.TRANSPORT:
+            local, remote = self._transport.in_its_words(local, remote)
+            ask_for_transport(out)
+        out.append(TrafficSelectorsInitiator(selectors=to_wire(remote)))
+        out.append(TrafficSelectorsResponder(selectors=to_wire(local)))
         add_notifies(out)
         self._announce_follow_ups(out)
         return Outcome.DONE
@@ -193,10 +207,12 @@ class ChildRespond(ChildCreate):
             return None
         if not self._is_allowed():
             return None
+        local, remote = from_wire(tsr), from_wire(tsi)
+        self._transport = offer_of(offer, ike, local, remote)
         offered = [Proposal.from_wire(p) for p in security_association.proposals]
         config = self._find_config(
-            from_wire(tsr),
-            from_wire(tsi),
+            local,
+            remote,
             lambda config: select(config.proposals, offered, ignore_ke=in_auth) is not None,
         )
         if config is None:
@@ -264,26 +280,34 @@ class ChildRespond(ChildCreate):
     ) -> ChildConfig | None:
         """Find the first configuration that fits the selectors, and narrow them (RFC 7296 2.9).
 
-        Of several that fit, the first one that agrees to the proposals as well is taken.
+        Of several that fit, one that agrees to the proposals as well is taken, and of these one
+        that does not leave out the first selectors: they may be those of a packet.
         """
         ike = self.ike
         configs = ike.peer_config.children if ike.peer_config is not None else ()
-        first: ChildConfig | None = None
+        found: ChildConfig | None = None
+        merits = (False, False)
         for config in configs:
-            if obstacle(config):
+            if obstacle(config, ike.env.kernel.features):
                 continue
-            ours = narrow(resolve(config.local_ts, *ike.local_hosts), local)
-            theirs = narrow(resolve(config.remote_ts, *ike.remote_hosts), remote)
+            mode, ours, theirs = ChildMode.TUNNEL, local, remote
+            if self._transport is not None and config.mode is ChildMode.TRANSPORT:
+                mode = ChildMode.TRANSPORT
+                ours, theirs = list(self._transport.local), list(self._transport.remote)
+            firsts = ours[:1], theirs[:1]
+            ours = narrow(resolve(config.local_ts, *ike.local_hosts), ours)
+            theirs = narrow(resolve(config.remote_ts, *ike.remote_hosts), theirs)
             if not ours or not theirs:
                 continue
-            fits = agrees(config)
-            if fits or first is None:
+            is_led = are_within(firsts[0], ours) and are_within(firsts[1], theirs)
+            merit = (agrees(config), is_led)
+            if found is None or merit > merits:
+                found, merits, self._mode = config, merit, mode
                 self._local_ts, self._remote_ts = tuple(ours), tuple(theirs)
-            if fits:
-                return config
-            first = first or config
-        if first is not None:
-            return first
+            if all(merits):
+                break
+        if found is not None:
+            return found
         accepted = "; ".join(
             f"'{config.name}' accepts {text_of(resolve(config.local_ts, *ike.local_hosts))} === "
             f"{text_of(resolve(config.remote_ts, *ike.remote_hosts))}"

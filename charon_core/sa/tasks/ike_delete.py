@@ -9,7 +9,7 @@ from charon_core.config.child import Action
 from charon_core.encoding.payloads import Delete
 from charon_core.encoding.registry import NotifyType, ProtocolId
 from charon_core.sa.environment import TimerKind
-from charon_core.sa.renewal import renew
+from charon_core.sa.renewal import hold, renew
 from charon_core.sa.reports import report_peer_error
 from charon_core.sa.state import IkeState
 from charon_core.sa.tasks.task import Outcome, Outgoing, WatchedTask
@@ -77,7 +77,10 @@ class IkeDelete(WatchedTask):
 
 
 def reestablish(ike: IkeSa) -> None:
-    """The peer closes what is to be started again then (closeaction=restart)."""
+    """The peer closes what is to be held or started again (closeaction=hold, restart)."""
+    for child in ike.children:
+        if child.config.close_action is Action.TRAP:
+            hold(ike, child.config)
     ends = ike.claimed
     release(ike)
     if ends is not None and ike.env.peers.knows(ends):

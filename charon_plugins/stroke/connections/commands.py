@@ -39,6 +39,7 @@ class ConnectionCommands:
         table: ConnectionTable,
         surroundings: Callable[[], Surroundings],
         keep: Callable[[Iterable[Certificate]], None],
+        unroute: Callable[[str], object],
         report: Callable[[str], None],
     ) -> None:
         """Connect.
@@ -47,11 +48,13 @@ class ConnectionCommands:
             table: takes the connections.
             surroundings: what building needs to know, as it is now.
             keep: takes the certificates that a connection names.
+            unroute: removes the shunt or trap of a connection that goes.
             report: takes lines for the log.
         """
         self._table = table
         self._surroundings = surroundings
         self._keep = keep
+        self._unroute = unroute
         self._report = report
         # Adding and deleting are several steps each.
         self._lock = Lock()
@@ -112,6 +115,7 @@ class ConnectionCommands:
         with self._lock:
             found = self._remove(name)
             self._refused.pop(name, None)
+            self._unroute(name)
         if found:
             self._report(f"deleted connection '{name}', what is established stays up")
         else:

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from charon_core.control.result import Result
+from charon_core.control.routing import Unrouted
 from charon_core.sa.state import ChildState
 from charon_plugins.stroke.server.commands import Command, name_of
 from charon_plugins.stroke.server.errand import Errand, Step
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ControlCommands:
-    """Initiate and terminate, through the controller."""
+    """Initiate, terminate and route, through the controller."""
 
     def __init__(
         self,
@@ -62,6 +63,8 @@ class ControlCommands:
             MessageType.INITIATE: Command(self._initiate),
             MessageType.TERMINATE: Command(self._terminate),
             MessageType.REKEY: Command(self._rekey),
+            MessageType.ROUTE: Command(self._route, waits=True),
+            MessageType.UNROUTE: Command(self._unroute),
             MessageType.TERMINATE_SRCIP: Command(self._terminate_srcip),
             MessageType.PURGE: Command(self._purge),
         }
@@ -69,24 +72,39 @@ class ControlCommands:
     def _initiate(self, message: Message, channel: Channel) -> Errand | None:
         name = name_of(message)
         self._report(f"received stroke: initiate '{name}'")
+        meant = self._meant(message, channel)
+        wanted: list[tuple[PeerConfig, ChildConfig | None]] = []
+        for peer, child in meant:
+            if child is not None and child.mode.is_shunt:
+                self._route_child(channel, peer, child)
+            else:
+                wanted.append((peer, child))
+        if message.wants_output:
+            steps = [self._initiation(peer, child) for peer, child in wanted]
+            return self._errand(message, channel, steps) if steps else None
+        for peer, child in wanted:
+            if self._controller.initiate(peer, child) is not Result.SUCCESS:
+                self._report(f"'{(child or peer).name}' cannot be initiated now")
+        return None
+
+    def _meant(
+        self, message: Message, channel: Channel
+    ) -> list[tuple[PeerConfig, ChildConfig | None]]:
+        """Return the configurations that a name means; the client is told if there are none.
+
+        A connection without CHILD_SAs stands for its IKE_SA alone (RFC 6023).
+        """
+        name = name_of(message)
         peer = self._backends.peer_by_name(name)
         if peer is None:
             text = f"no config named '{name}'"
             if self._is_refused(name):
                 text += ": it was refused, the log says why ('charon-starter --conftest', too)"
             self._complain(message, channel, text)
-            return None
+            return []
         own = peer.child(name)
         children = peer.children if own is None else (own,)
-        # One without CHILD_SAs is brought up alone (RFC 6023).
-        wanted: tuple[ChildConfig | None, ...] = children or (None,)
-        if message.wants_output:
-            steps = [self._initiation(peer, child) for child in wanted]
-            return self._errand(message, channel, steps)
-        for child in wanted:
-            if self._controller.initiate(peer, child) is not Result.SUCCESS:
-                self._report(f"'{(child or peer).name}' cannot be initiated now")
-        return None
+        return [(peer, child) for child in (children or (None,))]
 
     def _initiation(self, peer: PeerConfig, child: ChildConfig | None) -> Step:
         timeout = self._timeout()
@@ -101,6 +119,39 @@ class ControlCommands:
                 yield f"establishing connection '{name}' failed"
 
         return Step(partial(self._controller.initiate, peer, child), tell)
+
+    def _route(self, message: Message, channel: Channel) -> None:
+        self._report(f"received stroke: route '{name_of(message)}'")
+        for peer, child in self._meant(message, channel):
+            if child is None:
+                self._complain(message, channel, f"'{peer.name}' has no CHILD_SA to be routed")
+            else:
+                self._route_child(channel, peer, child)
+
+    def _route_child(self, channel: Channel, peer: PeerConfig, child: ChildConfig) -> None:
+        """Install a trap or shunt; clients are told even if they want no log lines."""
+        worked = self._controller.route(peer, child) is Result.SUCCESS
+        if child.mode.is_shunt:
+            ending = "installed" if worked else "installation failed"
+            text = f"'{child.name}' shunt {child.mode.value} policy {ending}"
+        elif worked:
+            text = f"'{child.name}' routed"
+        else:
+            text = f"routing '{child.name}' failed"
+        if not worked:
+            self._report(text)
+        channel.write_line(text)
+
+    def _unroute(self, message: Message, channel: Channel) -> None:
+        name = name_of(message)
+        self._report(f"received stroke: unroute '{name}'")
+        removed = self._controller.unroute(name)
+        if removed is Unrouted.SHUNT:
+            channel.write_line(f"shunt policy '{name}' uninstalled")
+        elif removed is Unrouted.TRAP:
+            channel.write_line(f"trap policy '{name}' unrouted")
+        else:
+            channel.write_line(f"configuration '{name}' not found")
 
     def _terminate(self, message: Message, channel: Channel) -> Errand | None:
         steps = [

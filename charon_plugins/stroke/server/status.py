@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from charon_core.plugin.info import PluginState
 from charon_plugins.stroke.server.commands import Command, name_of
 from charon_plugins.stroke.server.status_connections import connections
+from charon_plugins.stroke.server.status_routes import routes
 from charon_plugins.stroke.server.status_sas import security_associations
 from charon_plugins.stroke.server.times import date, span
 from charon_plugins.stroke.wire.types import MessageType
@@ -52,7 +53,9 @@ class StatusCommands:
         yield from self._sas(name, details=True, wait=wait)
 
     def _sas(self, name: str | None, *, details: bool, wait: bool) -> Iterator[str]:
-        sas = self._daemon.controller.list_ike_sas(wait=wait)
+        controller = self._daemon.controller
+        yield from routes(controller.list_shunts(), controller.list_traps(), name)
+        sas = controller.list_ike_sas(wait=wait)
         found: dict[str, PeerConfig | None] = {}
 
         def peer_of(connection: str) -> PeerConfig | None:

@@ -40,17 +40,10 @@ _NONE: Final = "has no effect in this version"
 _FAILS: Final = "cannot be established in this version"
 
 TABLE: Final = (
-    Unserved("conn", "auto", "route", "", "is taken as 'add': traps are not there yet"),
-    Unserved("conn", "type", "transport transport_proxy beet", "", _FAILS),
-    Unserved("conn", "type", "pass passthrough drop reject", "", f"{_NONE}: no shunt is installed"),
-    Unserved("conn", "ah", "", "", _FAILS),
+    Unserved("conn", "type", "transport_proxy beet", "", _FAILS),
     Unserved("conn", "compress", "yes", "", _NONE),
     Unserved("conn", "inactivity", "", "0 0s", _NONE),
-    Unserved("conn", "mark mark_in mark_out", "%unique*", "", _FAILS),
-    Unserved("conn", "dpdaction closeaction", "hold", "", "is taken as 'clear': no traps yet"),
     Unserved("conn", "*groups *groups2", "", "", _FAILS),
-    Unserved("conn", "*updown", "", "", f"{_NONE}: no script is run"),
-    Unserved("conn", "*firewall *hostaccess", "yes", "", f"{_NONE}: open the firewall yourself"),
     Unserved("conn", "dpdtimeout", "", "", f"{_NONE}: with IKEv2 retransmission decides"),
     Unserved("conn", "aggressive", "yes", "", f"{_NONE}: it belongs to IKEv1"),
     Unserved("conn", "modeconfig", "push", "", f"{_NONE}: it belongs to IKEv1"),

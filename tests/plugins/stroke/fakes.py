@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from charon_core.config.child import ChildConfig
     from charon_core.config.peer import PeerConfig
+    from charon_core.control.routing import Unrouted
+    from charon_core.sa.shunts import Shunt
+    from charon_core.sa.traps import Trap
 
 
 def record(text: str, level: Level = Level.CONTROL) -> LogRecord:
@@ -106,6 +109,9 @@ class FakeController:
     records: list[LogRecord] = field(default_factory=list)
     sas: list[IkeSaSnapshot] = field(default_factory=list)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
+    unrouted: Unrouted | None = None
+    shunts: list[Shunt] = field(default_factory=list)
+    traps: list[Trap] = field(default_factory=list)
     meanwhile: Callable[[], object] | None = None
     is_held: bool = False
     """Commands do not end until `release` is called."""
@@ -113,6 +119,20 @@ class FakeController:
 
     def initiate(self, peer: PeerConfig, child: ChildConfig | None = None, **rest: Any) -> Result:
         return self._run(("initiate", peer.name, child.name if child else None), **rest)
+
+    def route(self, peer: PeerConfig, child: ChildConfig) -> Result:
+        self.calls.append(("route", peer.name, child.name))
+        return self.result
+
+    def unroute(self, name: str) -> Unrouted | None:
+        self.calls.append(("unroute", name))
+        return self.unrouted
+
+    def list_shunts(self) -> list[Shunt]:
+        return self.shunts
+
+    def list_traps(self) -> list[Trap]:
+        return self.traps
 
     def terminate_ike(self, unique_id: int, **rest: Any) -> Result:
         return self._run(("ike", unique_id), **rest)

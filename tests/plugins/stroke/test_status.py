@@ -325,3 +325,33 @@ def test_thousands_of_sas(world: World) -> None:
         ike_sa(unique_id=number, children=(child_sa(unique_id=number),)) for number in range(5000)
     ]
     assert len(status(world).splitlines()) == 1 + 3 * 5000
+
+
+def test_shunts_and_traps(world: World) -> None:
+    from charon_core.config.child import ChildConfig, ChildMode
+    from charon_core.config.traffic_selector import TrafficSelector
+    from charon_core.network.packet import Endpoint
+    from charon_core.sa.shunts import Shunt
+    from charon_core.sa.traps import Trap
+
+    def selectors(*texts: str) -> tuple[TrafficSelector, ...]:
+        return tuple(map(TrafficSelector.parse, texts))
+
+    add(world, replace(CERT, name="trap"))
+    (peer,) = world.backends.all_peers()
+    lan = selectors("192.168.7.0/24")
+    world.controller.shunts = [Shunt("bypass", ChildMode.PASS, lan, lan)]
+    ends = Endpoint("10.77.0.1", 500), Endpoint("10.77.0.2", 500)
+    networks = selectors("10.5.0.0/16"), selectors("10.6.0.0/16", "10.7.0.0/16[tcp/80]")
+    world.controller.traps = [Trap(1, peer, ChildConfig(name="trap"), *ends, 1, *networks)]
+    shunted = "Shunted Connections:\n      bypass:  192.168.7.0/24 === 192.168.7.0/24 PASS\n"
+    routed = (
+        "Routed Connections:\n"
+        "        trap{1}:  ROUTED, TUNNEL, reqid 1\n"
+        "        trap{1}:   10.5.0.0/16 === 10.6.0.0/16 10.7.0.0/16[tcp/http]\n"
+    )
+    assert status(world).startswith(shunted + routed + "Security Associations (0 up")
+    assert shunted + routed in status_all(world)
+    assert shunted not in status(world, "trap")
+    assert status(world, "trap").startswith(routed)
+    assert status(world, "bypass").startswith(shunted + "Security")

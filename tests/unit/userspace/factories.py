@@ -98,7 +98,7 @@ def policy_spec(
     action: PolicyAction = PolicyAction.PROTECT,
     direction: PolicyDirection = PolicyDirection.OUT,
     reqid: int = 7,
-    priority: int = 1000,
+    priority: int | None = 1000,
     **more: Any,
 ) -> PolicySpec:
     """Return an outbound policy."""

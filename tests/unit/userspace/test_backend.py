@@ -106,6 +106,20 @@ class FakeRaw(FakeSocket):
         self.closed = True
 
 
+class FakeBypass:
+    """Sockets for packets that pass."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+        self.closed = False
+
+    def send(self, packet: Any) -> None:
+        self.packets.append(bytes(packet))
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class FakeHost:
     """A host without a kernel."""
 
@@ -113,6 +127,7 @@ class FakeHost:
         self.device = PolledDevice()
         self.routes: FakeRoutes | None = FakeRoutes()
         self.raw: FakeRaw | None = None
+        self.bypassing: FakeBypass | None = FakeBypass()
         self.marked: list[tuple[int, int, int]] = []
         self.refuses = False
 
@@ -132,6 +147,9 @@ class FakeHost:
         if self.raw is not None:
             self.raw.deliver = deliver
         return self.raw
+
+    def open_bypass(self, options: Any) -> FakeBypass | None:
+        return self.bypassing
 
     def open_guard(self, device: str, options: Any, ports: Any, changed: Any) -> Any:
         return None

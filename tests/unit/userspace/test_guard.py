@@ -155,6 +155,14 @@ def test_our_own_side_is_left_alone_by_a_wide_policy(world: World) -> None:
     assert world.kernel.kinds() == ["DELRULE", "DELRULE"]
 
 
+def test_a_wide_policy_that_drops_does_so_with_our_own_side_as_well(world: World) -> None:
+    drop = inbound("0.0.0.0/0", action=PolicyAction.DROP)
+    world.guard.add(drop)
+    assert world.kernel.kinds() == ["NEWSETELEM"]
+    world.guard.discard(drop)
+    assert world.kernel.kinds() == ["DELSETELEM"]
+
+
 def test_exceptions_are_in_the_order_of_their_strength(world: World) -> None:
     def exceptions() -> int:
         kinds = world.kernel.kinds()

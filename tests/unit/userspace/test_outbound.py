@@ -30,6 +30,7 @@ from tests.unit.userspace.factories import (
     FakeSocket,
     Recorder,
     is_intact,
+    network,
     plain_frame,
     policy_spec,
     sa_spec,
@@ -196,7 +197,11 @@ def test_a_train_is_filled_from_the_packets_of_a_stream() -> None:
 def test_sas_do_not_share_a_train() -> None:
     gateway = Gateway()
     other = gateway.tables.add_sa(
-        sa_spec(id=SaId(HERE, "192.0.2.3", gateway.spec.id.protocol, 0xC0000002), reqid=8)
+        sa_spec(
+            id=SaId(HERE, "192.0.2.3", gateway.spec.id.protocol, 0xC0000002),
+            reqid=8,
+            remote_ts=(network("10.3.0.0/16"),),
+        )
     )
     gateway.tables.add_policy(policy_spec("10.1.0.0/16", "10.3.0.0/16", reqid=8))
     frames = [
@@ -220,6 +225,7 @@ def test_sas_of_different_algorithms_use_the_same_rows() -> None:
         "AES_CTR-128/HMAC_SHA2_256_128",
         id=SaId(HERE, THERE, gateway.spec.id.protocol, 0xC0000002),
         reqid=8,
+        remote_ts=(network("10.3.0.0/16"),),
     )
     gateway.tables.add_sa(spec)
     gateway.tables.add_policy(policy_spec("10.1.0.0/16", "10.3.0.0/16", reqid=8))
@@ -318,7 +324,8 @@ def test_a_policy_without_sa_asks_for_one() -> None:
     gateway.tables.add_policy(policy_spec(destination="10.4.0.0/16", reqid=9))
     packet = udp(destination="10.4.0.1")
     gateway.send(plain_frame(packet))
-    assert gateway.outbound.statistics.drop_no_sa == 1
+    assert gateway.outbound.statistics.held == 1
+    assert gateway.outbound.statistics.dropped == 0
     assert gateway.events.events == [("acquire", 9, packet)]
 
 
@@ -336,7 +343,7 @@ def test_a_new_sa_takes_over_and_the_old_one_comes_back() -> None:
     gateway.tables.remove_sa(gateway.spec.id)
     gateway.device.frames.append(plain_frame(udp()))
     gateway.outbound.drain(100)
-    assert gateway.outbound.statistics.drop_no_sa == 1
+    assert gateway.outbound.statistics.held == 1
 
 
 def test_a_moved_sa_sends_to_the_new_address() -> None:
@@ -413,3 +420,144 @@ def test_a_drain_is_bounded_in_frames_and_octets() -> None:
     assert gateway.outbound.drain(3, len(frames[0]) + 1) == 2
     assert gateway.outbound.drain(3) == 0
     assert len(gateway.socket.packets) == 5
+
+
+# -- traps and shunts -------------------------------------------------------------------------
+
+
+def trapped(gateway: Gateway) -> None:
+    """Have packets to 10.4.0.0/16 wait for an SA."""
+    gateway.tables.add_policy(policy_spec(destination="10.4.0.0/16", reqid=9))
+
+
+def arrive(gateway: Gateway, *, remote: str = "10.4.0.0/16", reqid: int = 9) -> SaSpec:
+    """Install the SA that packets wait for."""
+    spec = sa_spec(
+        id=SaId(HERE, THERE, gateway.spec.id.protocol, 0xC0000009),
+        reqid=reqid,
+        remote_ts=(network(remote),),
+    )
+    gateway.tables.add_sa(spec)
+    gateway.outbound.release()
+    return spec
+
+
+def test_what_waits_for_an_sa_is_sent_when_it_comes() -> None:
+    gateway = Gateway()
+    trapped(gateway)
+    packets = [udp(destination="10.4.0.1", payload=bytes([n] * 9)) for n in range(3)]
+    gateway.send(*map(plain_frame, packets))
+    assert gateway.socket.packets == []
+    gateway.spec = arrive(gateway)
+    assert [gateway.opened(packet) for packet in gateway.socket.packets] == packets
+    gateway.outbound.release()
+    assert len(gateway.socket.packets) == 3
+
+
+def test_few_packets_wait_and_not_for_long() -> None:
+    gateway = Gateway()
+    trapped(gateway)
+    gateway.send(*[plain_frame(udp(destination="10.4.0.1"))] * 20)
+    statistics = gateway.outbound.statistics
+    assert (statistics.held, statistics.drop_no_sa) == (8, 12)
+    gateway.now += 21
+    arrive(gateway)
+    assert gateway.socket.packets == []
+
+
+def test_an_sa_for_less_than_the_trap_carries_no_more() -> None:
+    gateway = Gateway()
+    trapped(gateway)
+    inside, outside = udp(destination="10.4.0.1"), udp(destination="10.4.1.1")
+    gateway.send(plain_frame(inside), plain_frame(outside))
+    gateway.events.events.clear()
+    gateway.spec = arrive(gateway, remote="10.4.0.0/24")
+    assert [gateway.opened(packet) for packet in gateway.socket.packets] == [inside]
+    gateway.send(plain_frame(outside))
+    assert gateway.events.events == [("acquire", 9, outside)]
+
+
+def test_a_super_packet_waits_in_segments() -> None:
+    gateway = Gateway()
+    trapped(gateway)
+    gateway.send(super_packet(bytes(400), 100, destination="10.4.0.1"))
+    gateway.spec = arrive(gateway)
+    opened = [gateway.opened(packet) for packet in gateway.socket.packets]
+    assert len(opened) == 4
+    assert all(map(is_intact, opened))
+
+
+class Exit:
+    """Where packets go that may pass."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.packets: list[bytes] = []
+        self.fails = False
+        gateway.outbound = Outbound(
+            gateway.tables,
+            gateway.device,
+            gateway.events,
+            lambda _: gateway.socket,
+            lambda: gateway.now,
+            send_plain=self.send,
+        )
+
+    def send(self, packet: Any) -> None:
+        if self.fails:
+            raise OSError(errno.ENETUNREACH, "no")
+        self.packets.append(bytes(packet))
+
+
+def test_what_may_pass_goes_out_as_it_is() -> None:
+    gateway = Gateway()
+    out = Exit(gateway)
+    gateway.tables.add_policy(
+        policy_spec(destination="10.2.7.0/24", action=PolicyAction.PASS, priority=1)
+    )
+    packet = udp(destination="10.2.7.1")
+    gateway.send(plain_frame(packet), plain_frame(udp()))
+    assert out.packets == [packet]
+    assert len(gateway.socket.packets) == 1
+    gateway.send(super_packet(bytes(400), 100, destination="10.2.7.1"))
+    assert len(out.packets) == 5
+    assert all(map(is_intact, out.packets))
+    out.fails = True
+    gateway.send(plain_frame(packet))
+    statistics = gateway.outbound.statistics
+    assert (statistics.bypassed, statistics.drop_send) == (5, 1)
+
+
+def test_without_a_way_past_the_device_nothing_passes() -> None:
+    gateway = Gateway()
+    gateway.tables.add_policy(
+        policy_spec(destination="10.2.7.0/24", action=PolicyAction.PASS, priority=1)
+    )
+    gateway.send(plain_frame(udp(destination="10.2.7.1")))
+    assert gateway.outbound.statistics.drop_policy == 1
+
+
+def test_what_is_to_be_dropped_is_dropped() -> None:
+    gateway = Gateway()
+    out = Exit(gateway)
+    gateway.tables.add_policy(
+        policy_spec(destination="10.2.7.0/24", action=PolicyAction.DROP, priority=1)
+    )
+    gateway.send(plain_frame(udp(destination="10.2.7.1")))
+    assert gateway.outbound.statistics.drop_policy == 1
+    assert out.packets == gateway.socket.packets == []
+
+
+def test_a_drop_policy_is_for_its_own_packets_alone() -> None:
+    gateway = Gateway()
+    out = Exit(gateway)
+    gateway.tables.add_policy(
+        policy_spec("10.1.9.0/24", "10.8.0.0/16", action=PolicyAction.DROP, priority=1)
+    )
+    other = udp(source="10.1.1.1", destination="10.8.0.1")
+    gateway.send(plain_frame(udp(source="10.1.9.1", destination="10.8.0.1")), plain_frame(other))
+    assert out.packets == [other]
+    # Where a tunnel leads there, too, what nobody allows does not leave in the clear.
+    gateway.tables.add_policy(policy_spec("10.1.3.0/24", "10.8.0.0/16", reqid=9))
+    gateway.send(plain_frame(other))
+    assert out.packets == [other]
+    assert gateway.outbound.statistics.drop_no_policy == 1

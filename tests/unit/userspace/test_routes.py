@@ -238,3 +238,84 @@ def test_what_cannot_be_removed_is_told() -> None:
     kernel.fails[rtnetlink.RTM_DELROUTE, "10.2.9.0/24"] = errno.EBUSY
     assert made.close() == ["the route to 10.2.9.0/24: Device or resource busy"]
     assert kernel.rules == set()
+
+
+# -- PASS and DROP ----------------------------------------------------------------------------
+
+
+def test_a_pass_policy_goes_past_the_device_while_nobody_minds() -> None:
+    kernel = FakeNetlink("192.0.2.1", "192.168.7.2")
+    made = routes(kernel)
+    bypass = policy_spec(
+        "192.168.7.0/24", "192.168.7.0/24", action=PolicyAction.PASS, priority=None
+    )
+    tunnel = policy_spec("10.1.0.0/16", "0.0.0.0/0", priority=None)
+    made.add(bypass)
+    assert kernel.routes == {"192.168.7.0/24": (THROW, "")}
+    # Now something that is to be protected would go that way in the clear.
+    made.add(tunnel)
+    assert kernel.routes["192.168.7.0/24"] == (UNICAST, "192.168.7.2")
+    made.remove(tunnel)
+    assert kernel.routes == {"192.168.7.0/24": (THROW, "")}
+    made.remove(bypass)
+    assert kernel.routes == {}
+
+
+def test_the_order_of_policies_is_irrelevant() -> None:
+    kernel = FakeNetlink("192.168.7.2")
+    made = routes(kernel)
+    bypass = policy_spec(
+        "192.168.7.0/24", "192.168.7.0/24", action=PolicyAction.PASS, priority=None
+    )
+    tunnel = policy_spec("10.1.0.0/16", "0.0.0.0/0", priority=None)
+    made.add(tunnel)
+    made.add(bypass)
+    assert kernel.routes["192.168.7.0/24"] == (UNICAST, "192.168.7.2")
+    made.remove(bypass)
+    assert set(kernel.routes) == {"0.0.0.0/0", "10.1.0.0/16"}
+    made.remove(tunnel)
+    assert kernel.routes == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "is_past"),
+    [
+        ("10.1.5.0/24", "0.0.0.0/0", True),  # all of it passes
+        ("10.1.0.0/16", "10.2.7.0/24", True),  # has a route of its own, which is more specific
+        ("10.1.0.0/16", "10.7.0.0/16", True),  # has nothing to do with it
+        ("10.0.0.0/8", "10.2.0.0/15", False),
+        ("fd01::/16", "::/0", True),
+    ],
+)
+def test_who_contradicts_a_pass_policy(source: str, destination: str, is_past: bool) -> None:
+    kernel = FakeNetlink()
+    made = routes(kernel)
+    made.add(policy_spec("10.1.0.0/16", "10.2.0.0/16", action=PolicyAction.PASS, priority=None))
+    made.add(policy_spec(source, destination, priority=None))
+    assert kernel.routes["10.2.0.0/16"] == (THROW if is_past else UNICAST, "")
+
+
+def test_a_route_that_cannot_be_led_anew_refuses_the_policy() -> None:
+    kernel = FakeNetlink("192.168.7.2")
+    made = routes(kernel)
+    bypass = policy_spec(
+        "192.168.7.0/24", "192.168.7.0/24", action=PolicyAction.PASS, priority=None
+    )
+    tunnel = policy_spec("10.1.0.0/16", "0.0.0.0/0", priority=None)
+    made.add(bypass)
+    kernel.fails[rtnetlink.RTM_DELROUTE, "192.168.7.0/24"] = errno.EPERM
+    with pytest.raises(KernelError):
+        made.add(tunnel)
+    kernel.fails.clear()
+    made.add(tunnel)
+    assert kernel.routes["192.168.7.0/24"] == (UNICAST, "192.168.7.2")
+
+
+def test_a_drop_policy_leads_into_the_device_and_nothing_past_it() -> None:
+    kernel = FakeNetlink()
+    made = routes(kernel)
+    spec = policy_spec("10.1.0.0/16", "10.2.0.0/16", action=PolicyAction.DROP)
+    made.add(spec)
+    assert kernel.routes == {"10.2.0.0/16": (UNICAST, "")}
+    made.remove(spec)
+    assert kernel.routes == {}

@@ -1,0 +1,1 @@
+"""updown: runs a command when a tunnel comes up, and when it goes down."""
