@@ -13,7 +13,6 @@ import sys
 import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from charon_core import __version__
@@ -22,6 +21,13 @@ from charon_core.bus.alert import AlertKind
 from charon_core.bus.bus import Bus
 from charon_core.bus.listener import Group, Level
 from charon_core.bus.text import Multiline
+from charon_core.component_settings import (
+    backend_options,
+    by_priority,
+    ike_parameters,
+    receiver_limits,
+    socket_config,
+)
 from charon_core.config.backend import BackendManager
 from charon_core.control.controller import Controller
 from charon_core.control.jobs import Oblivion, Renew, Termination
@@ -37,9 +43,9 @@ from charon_core.kernel.backends import BackendRegistry
 from charon_core.kernel.interface import BackendContext, KernelError, KernelUnavailable
 from charon_core.kernel.manager import KernelInterface
 from charon_core.lasting_secret import lasting_secret
-from charon_core.network.receiver import Receiver, ReceiverLimits
+from charon_core.network.receiver import Receiver
 from charon_core.network.sender import Sender
-from charon_core.network.socket import IkeSockets, NetworkError, SocketConfig
+from charon_core.network.socket import IkeSockets, NetworkError
 from charon_core.plugin.facade import Daemon as Facade
 from charon_core.plugin.loader import PluginHost
 from charon_core.privileges import (
@@ -66,7 +72,6 @@ from charon_core.sa.environment import Environment, TimerKind
 from charon_core.sa.jobs import ProcessMessage, TimerDue
 from charon_core.sa.kernel_events import KernelEventHandler
 from charon_core.sa.manager import IkeSaManager
-from charon_core.sa.parameters import IkeParameters, RoutabilityCheck
 from charon_core.sa.shunts import ShuntManager
 from charon_core.sa.traps import TrapManager
 
@@ -81,7 +86,6 @@ if TYPE_CHECKING:
     from charon_core.processing.scheduler import Timer
     from charon_core.settings import Overrides, Paths, Settings
 
-_NATT_PORT: Final = 4500
 _LIST_INTERVAL: Final = 60.0
 """Seconds between two looks at which revocation lists expire soon."""
 _QUIET: Final = 0.5
@@ -196,7 +200,7 @@ class Daemon:
             half_open=self.manager.strangers,
             job_load=lambda: self.processor.load,
             bus=self.bus,
-            limits=self._receiver_limits(),
+            limits=receiver_limits(settings),
         )
         self.host.load(self._facade())
         self._stop.callback(self.host.destroy)
@@ -231,25 +235,15 @@ class Daemon:
         settings = self._settings
         return Processor(
             settings.charon.threads,
-            reserved=_by_priority(settings.processor.reserved),
-            limits=_by_priority(settings.processor.limits),
+            reserved=by_priority(settings.processor.reserved),
+            limits=by_priority(settings.processor.limits),
             on_failure=self._job_failed,
             on_refusal=self._job_refused,
             on_notice=lambda text: self.bus.log(Group.JOB, Level.MORE, "%s", text),
         )
 
     def _open_sockets(self) -> IkeSockets:
-        network = self._settings.network
-        config = SocketConfig(
-            port=network.port,
-            nat_port=network.port_nat_t,
-            addresses=network.addresses,
-            ipv4=network.ipv4,
-            ipv6=network.ipv6,
-            receive_buffer=network.receive_buffer,
-            max_packet=network.max_packet,
-        )
-        sockets = IkeSockets(config, self.bus)
+        sockets = IkeSockets(socket_config(self._settings), self.bus)
         try:
             sockets.open()
         except NetworkError as error:
@@ -267,15 +261,7 @@ class Daemon:
             after=self._after,
             log=self._say_of(Group.KNL),
             random=SystemRandom(),
-            options={
-                **asdict(settings.userspace),
-                **asdict(settings.xfrm),
-                "install_routes": settings.install_routes,
-                "table": settings.table,
-                "priority": settings.priority,
-                "spi_min": settings.spi_min,
-                "spi_max": settings.spi_max,
-            },
+            options=backend_options(self._settings),
             spi_range=(settings.spi_min, settings.spi_max),
             esp_socket=self.sockets,
             later=self._later,
@@ -335,7 +321,7 @@ class Daemon:
             attributes=self.attributes,
             eap=self.eap,
             random=SystemRandom(),
-            parameters=self._parameters(),
+            parameters=ike_parameters(self._settings),
             send=self.sender.send,
             keepalive=self.sender.send_keepalive,
             start_timer=self._start_timer,
@@ -369,42 +355,6 @@ class Daemon:
                 "to false", self._paths.crash_secret, reason,
             )  # fmt: skip
             return None
-
-    def _parameters(self) -> IkeParameters:
-        ike, attributes = self._settings.ike, self._settings.attributes
-        return IkeParameters(
-            retransmit_timeout=ike.retransmit_timeout,
-            retransmit_base=ike.retransmit_base,
-            retransmit_tries=ike.retransmit_tries,
-            retransmit_jitter=ike.retransmit_jitter,
-            retransmit_limit=ike.retransmit_limit,
-            half_open_timeout=ike.half_open_timeout,
-            patience=self._settings.revocation.patience,
-            keep_alive=ike.keep_alive,
-            fragment_size=ike.fragment_size,
-            init_restarts=ike.init_restarts,
-            announce_auth_methods=ike.announce_auth_methods,
-            make_before_break=ike.make_before_break,
-            routability_check=RoutabilityCheck(ike.mobike_check),
-            mobike_networks=ike.mobike_networks,
-            mobike_no_nats=ike.mobike_no_nats,
-            own_addresses=self._settings.network.addresses,
-            replay_window=self._settings.kernel.replay_window,
-            max_virtual_ips=attributes.max_virtual_ips,
-            virtual_ip_interface=attributes.interface,
-            accept_domains=attributes.accept_domains,
-            accept_trust_anchors=attributes.accept_trust_anchors,
-        )
-
-    def _receiver_limits(self) -> ReceiverLimits:
-        ike = self._settings.ike
-        return ReceiverLimits(
-            cookie_threshold=ike.cookie_threshold,
-            cookie_threshold_ip=ike.cookie_threshold_ip,
-            block_threshold=ike.block_threshold,
-            init_limit_half_open=ike.init_limit_half_open,
-            init_limit_job_load=ike.init_limit_job_load,
-        )
 
     def _make_online(self) -> RevocationService:
         from charon_core.credentials.online.assembly import Surroundings, assemble
@@ -620,7 +570,3 @@ def _settle_garbage_collector() -> None:
     """
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def _by_priority(numbers: object) -> dict[Priority, int]:
-    return {Priority[name.upper()]: number for name, number in dict(numbers).items()}  # type: ignore[call-overload]
