@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-import subprocess
 import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from charon_core.processing.program import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -142,23 +143,15 @@ class ResolvconfProgram:
             self._report(f"removed name servers {', '.join(given.dns)} by {self._program}")
 
     def _run(self, action: str, record: str, text: str) -> None:
-        try:
-            done = subprocess.run(
-                [str(self._program), action, record],
-                input=text,
-                text=True,
-                errors="replace",
-                capture_output=True,
-                timeout=_PROGRAM_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+        arguments = (str(self._program), action, record)
+        done = run_program(arguments, os.environ, _PROGRAM_SECONDS, text)
+        if done.code is None:
             raise OSError(
                 errno.ETIMEDOUT, f"{self._program} has not ended after {_PROGRAM_SECONDS:g} s"
-            ) from None
-        if done.returncode:
-            said = done.stderr.strip()[-200:]
-            raise OSError(errno.EIO, f"{self._program} ended with {done.returncode}: {said}")
+            )
+        if done.code:
+            said = done.output.strip()[-200:]
+            raise OSError(errno.EIO, f"{self._program} ended with {done.code}: {said}")
 
 
 def _concerns(given: GivenAttributes, report: Callable[[str], None]) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from charon_core.bus.bus import Bus
     from charon_core.processing.job import Job
-    from charon_plugins.updown.command import Outcome
+    from charon_core.processing.program import Outcome
 
 MAX_WAITING: Final = 4096
 """Commands that may wait; a further one is not run, which is told."""

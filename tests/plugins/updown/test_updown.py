@@ -13,7 +13,8 @@ from charon_core.bus.events import ChildTraffic, TrafficPair
 from charon_core.bus.refs import ChildRef, SaRef
 from charon_core.config.child import ChildMode
 from charon_core.processing.processor import Processor
-from charon_plugins.updown.command import MAX_OUTPUT, Outcome, run
+from charon_core.processing.program import MAX_OUTPUT, Outcome
+from charon_plugins.updown.command import run
 from charon_plugins.updown.environment import variables
 from charon_plugins.updown.plugin import UpdownPlugin
 from charon_plugins.updown.runner import MAX_WAITING, Runner, Task
