@@ -193,6 +193,7 @@ def write_faulty(folder: Path) -> None:
     for hook in HOOKS:
         code += (
             f"class {hook.title().replace('_', '')}:\n"
+            f"    name = 'bad_{hook}'\n"
             f"    @hookimpl\n"
             f"    def charon_register_attributes(self, attributes):\n"
             f"        attributes.add_provider(self)\n"
