@@ -9,82 +9,31 @@ import pytest
 
 from charon_core.bus.events import IkeUp
 from charon_core.config.identification import Identification
-from charon_core.config.peer import AuthClass, AuthConfig, UniquePolicy
-from charon_core.eap.packet import NAK, NOTIFICATION, EapCode, EapPacket
-from charon_core.encoding.payloads import Authentication, Eap, IdentificationInitiator, Notify
-from charon_core.encoding.registry import AuthMethod, NotifyType
+from charon_core.config.peer import AuthClass, UniquePolicy
+from charon_core.eap.packet import NAK, NOTIFICATION, EapPacket
+from charon_core.encoding.payloads import Eap, Notify
+from charon_core.encoding.registry import NotifyType
 from tests.eap_method import BARE, KEYED, KEYLESS_MUTUAL, LONG, MUTUAL, VENDOR, offer
+from tests.exchange.eap_scene import (
+    CAROL,
+    DAVE,
+    MOON,
+    PASSWORDS,
+    SUN,
+    certificates,
+    eap,
+    eap_only,
+    eap_packet,
+    methods,
+    road_warrior,
+)
 from tests.exchange.orders import orders
-from tests.exchange.pki import Authority
-from tests.exchange.test_authentication import certified
-from tests.exchange.tricks import plus, twist, without, without_notify
+from tests.exchange.outcomes import begin, bring_up, refused
+from tests.exchange.tricks import plus, twist, without_notify
 from tests.exchange.world import World, auth, connection, share_secret
 
 if TYPE_CHECKING:
-    from charon_core.config.peer import PeerConfig
     from charon_core.eap.registry import EapType
-
-CAROL, DAVE = "carol@example.org", "dave@example.org"
-MOON, SUN = "moon.example.org", "sun.example.org"
-PASSWORDS = {CAROL.encode(): b"tulip", DAVE.encode(): b"rose"}
-SUCCESS = Eap(EapPacket(EapCode.SUCCESS, 7).encode())
-
-
-def eap(identity: str, kind: EapType | None = None, **settings: object) -> AuthConfig:
-    method = tuple(kind) if kind is not None else None
-    return auth(identity, AuthClass.EAP, eap_method=method, **settings)
-
-
-def methods(world: World, *kinds: EapType, passwords: dict[bytes, bytes] | None = None) -> None:
-    for host in (world.moon, world.sun):
-        offer(host.env.eap, passwords or PASSWORDS, *kinds)
-
-
-def certificates(world: World) -> AuthConfig:
-    """Give sun a certificate that moon trusts; returns how sun proves itself."""
-    authority = Authority("Root")
-    world.moon.secrets.add_trust_anchor(authority.trusted)
-    return certified(world.sun, authority, SUN)
-
-
-def road_warrior(
-    world: World, kind: EapType | None, *, asks: str | None = None, **mine: object
-) -> PeerConfig:
-    """Carol proves herself by EAP, sun by its certificate."""
-    sun = certificates(world)
-    wanted = None if asks is None else Identification.parse(asks)
-    connection(world, world.sun, local=sun, remote=eap("%any", kind, eap_identity=wanted))
-    return connection(
-        world, world.moon, local=eap(CAROL, kind, **mine), remote=auth(SUN, AuthClass.PUBKEY)
-    )
-
-
-def eap_only(world: World, kind: EapType | None) -> PeerConfig:
-    """Both prove themselves by EAP."""
-    connection(world, world.sun, local=eap(SUN, kind), remote=eap("%any", kind))
-    return connection(world, world.moon, local=eap(CAROL, kind), remote=eap(SUN, kind))
-
-
-def bring_up(world: World, peer: PeerConfig) -> bool:
-    outcome: list[bool] = []
-    world.moon.initiate(peer, outcome=outcome)
-    world.run()
-    assert len(outcome) == 1
-    return outcome[0]
-
-
-def refused(world: World) -> None:
-    """Moon has not got in, and nothing is left."""
-    assert not world.moon.recorder.of(IkeUp)
-    assert not world.sun.recorder.of(IkeUp)
-    world.elapse(31)
-    world.assert_nothing_left()
-
-
-def begin(world: World, peer: PeerConfig, steps: int) -> None:
-    world.moon.initiate(peer)
-    for _ in range(steps):
-        world.step()
 
 
 @pytest.mark.parametrize("kind", [MUTUAL, KEYED, BARE, VENDOR])
@@ -326,18 +275,6 @@ def test_a_nak_after_the_method_has_begun_is_refused() -> None:
     refused(world)
 
 
-def eap_packet(change):
-    """Change the EAP packet of a message."""
-
-    def changed(payloads):
-        return [
-            Eap(change(EapPacket.parse(p.data)).encode()) if isinstance(p, Eap) else p
-            for p in payloads
-        ]
-
-    return changed
-
-
 def test_a_notification_is_answered_and_logged() -> None:
     world = World()
     methods(world, MUTUAL)
@@ -503,146 +440,3 @@ def test_eap_only_and_a_second_round_of_the_responder() -> None:
     connection(world, world.sun, local=theirs, remote=eap("%any", MUTUAL))
     peer = connection(world, world.moon, local=eap(CAROL, MUTUAL), remote=theirs)
     assert bring_up(world, peer), world.sun.recorder.alerts + world.moon.recorder.alerts
-
-
-# -- who does not keep to the order -----------------------------------------------------------
-
-
-@pytest.mark.parametrize("step", [3, 5])
-def test_an_early_success_of_the_server_is_refused(step: int) -> None:
-    """CVE-2021-45079: the server says Success in the place of its first or last request."""
-    world = World()
-    methods(world, MUTUAL)
-    begin(world, road_warrior(world, MUTUAL), step)
-    twist(world, lambda payloads: (*without(Eap)(payloads), SUCCESS))
-    world.run()
-    assert any("before its method" in alert for alert in world.moon.recorder.alerts)
-    refused(world)
-
-
-def test_an_early_success_of_an_eap_only_server_is_refused() -> None:
-    world = World()
-    methods(world, MUTUAL)
-    begin(world, eap_only(world, MUTUAL), 3)
-    twist(world, lambda payloads: (*without(Eap)(payloads), SUCCESS))
-    world.run()
-    refused(world)
-
-
-@pytest.mark.parametrize("code", [EapCode.SUCCESS, EapCode.FAILURE])
-@pytest.mark.parametrize("step", [4, 6])
-def test_a_server_believes_no_success_of_its_peer(code: EapCode, step: int) -> None:
-    world = World()
-    methods(world, MUTUAL)
-    begin(world, road_warrior(world, MUTUAL), step)
-    twist(world, lambda _: (Eap(EapPacket(code, 7).encode()),))
-    world.run()
-    assert any("expected is a response" in alert for alert in world.sun.recorder.alerts)
-    refused(world)
-
-
-@pytest.mark.parametrize("step", [4, 6])
-def test_auth_before_the_end_of_eap_is_refused(step: int) -> None:
-    world = World()
-    methods(world, MUTUAL)
-    begin(world, road_warrior(world, MUTUAL), step)
-    twist(world, lambda _: (Authentication(AuthMethod.SHARED_KEY_MIC, bytes(32)),))
-    world.run()
-    assert any("not in order" in alert for alert in world.sun.recorder.alerts)
-    refused(world)
-
-
-@pytest.mark.parametrize("instead", ["nothing", "another identity", "EAP"])
-def test_success_without_the_final_auth_opens_nothing(instead: str) -> None:
-    world = World()
-    methods(world, BARE)
-    begin(world, road_warrior(world, BARE), 6)
-    payloads = {
-        "nothing": (),
-        "another identity": (IdentificationInitiator(2, DAVE.encode()),),
-        "EAP": (SUCCESS,),
-    }[instead]
-    twist(world, lambda _: payloads)
-    assert not world.sun.backend.states
-    world.run()
-    assert any("not in order" in alert for alert in world.sun.recorder.alerts)
-    refused(world)
-
-
-@pytest.mark.parametrize("kind", [MUTUAL, BARE])
-def test_a_wrong_final_auth_opens_nothing(kind: EapType) -> None:
-    world = World()
-    methods(world, kind)
-    begin(world, road_warrior(world, kind), 6 if kind is BARE else 8)
-    twist(world, lambda _: (Authentication(AuthMethod.SHARED_KEY_MIC, bytes(32)),))
-    world.run()
-    assert any("not made with the key" in alert for alert in world.sun.recorder.alerts)
-    refused(world)
-
-
-@pytest.mark.parametrize("what", ["no AUTH", "wrong AUTH", "EAP"])
-def test_a_responder_without_the_key_of_eap_is_refused(what: str) -> None:
-    """Somebody between who passes EAP on has no MSK."""
-    world = World()
-    methods(world, MUTUAL)
-    begin(world, road_warrior(world, MUTUAL), 9)
-    wrong = Authentication(AuthMethod.SHARED_KEY_MIC, bytes(32))
-    added = {"no AUTH": (), "wrong AUTH": (wrong,), "EAP": (SUCCESS,)}[what]
-    twist(world, lambda payloads: (*without(Authentication)(payloads), *added))
-    world.run()
-    assert not world.moon.recorder.of(IkeUp)
-    assert not world.moon.backend.states
-    world.elapse(31)
-    world.assert_nothing_left()
-
-
-def test_a_responder_without_a_certificate_is_refused() -> None:
-    world = World()
-    methods(world, MUTUAL)
-    begin(world, road_warrior(world, MUTUAL), 3)
-    twist(world, without(Authentication))
-    world.run()
-    assert any("needs IDr and AUTH" in alert for alert in world.moon.recorder.alerts)
-    refused(world)
-
-
-@pytest.mark.parametrize("length", range(4))
-def test_a_malformed_packet_ends_it(length: int) -> None:
-    world = World()
-    methods(world, MUTUAL)
-    begin(world, road_warrior(world, MUTUAL), 4)
-
-    def cut(payloads):
-        found = next(p for p in payloads if isinstance(p, Eap)).data[: 5 + length]
-        return [Eap(found[:2] + len(found).to_bytes(2, "big") + found[4:])]
-
-    twist(world, cut)
-    world.run()
-    refused(world)
-
-
-def test_a_response_to_another_request_is_refused() -> None:
-    world = World()
-    methods(world, MUTUAL)
-    begin(world, road_warrior(world, MUTUAL), 4)
-    twist(world, eap_packet(lambda found: replace(found, identifier=found.identifier ^ 1)))
-    world.run()
-    assert any("identifier" in alert for alert in world.sun.recorder.alerts)
-    refused(world)
-
-
-def test_a_method_that_breaks_takes_nothing_with_it() -> None:
-    world = World()
-    methods(world, MUTUAL)
-    from tests import eap_method
-
-    with pytest.MonkeyPatch.context() as patch:
-
-        def broken(self, packet):
-            raise RuntimeError("the password is tulip")
-
-        patch.setattr(eap_method.Server, "process", broken)
-        assert not bring_up(world, road_warrior(world, MUTUAL))
-    assert any("RuntimeError" in alert for alert in world.sun.recorder.alerts)
-    assert not any("tulip" in line for line in world.sun.recorder.lines)
-    refused(world)

@@ -20,6 +20,7 @@ from charon_core.encoding.payloads import (
 )
 from charon_core.encoding.registry import ExchangeType, NotifyType
 from tests.exchange.orders import orders
+from tests.exchange.outcomes import begin, bring_up, refused
 from tests.exchange.pki import Authority
 from tests.exchange.test_authentication import certified
 from tests.exchange.tricks import plus, twist, without, without_notify
@@ -54,29 +55,6 @@ def configured(world: World, mine: int, theirs: int) -> PeerConfig:
     moon, sun = rounds(mine, MOON, ALICE), rounds(theirs, SUN, VENUS)
     connection(world, world.sun, local=sun, remote=moon)
     return connection(world, world.moon, local=moon, remote=sun)
-
-
-def bring_up(world: World, peer: PeerConfig) -> bool:
-    outcome: list[bool] = []
-    world.moon.initiate(peer, outcome=outcome)
-    world.run()
-    assert len(outcome) == 1
-    return outcome[0]
-
-
-def refused(world: World) -> None:
-    """Nobody got in, and nothing is left once the half-open one is forgotten."""
-    assert not world.sun.recorder.of(IkeUp)
-    assert not world.moon.recorder.of(IkeUp)
-    world.elapse(31)
-    world.assert_nothing_left()
-
-
-def begin(world: World, peer: PeerConfig, steps: int) -> None:
-    """Initiate, and deliver so many datagrams."""
-    world.moon.initiate(peer)
-    for _ in range(steps):
-        world.step()
 
 
 @pytest.mark.parametrize("mine", [1, 2])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import pytest
 from tests.interop.lab import Path
 from tests.interop.network import wait_until
 from tests.interop.pair import IMPATIENT, THEY_ARE_IMPATIENT, both_roles, paired
-from tests.interop.traffic import echo_tcp
+from tests.interop.stream import Stream
 from tests.interop.tunnels import Side
 
 if TYPE_CHECKING:
@@ -42,36 +41,6 @@ def pair(lab: Lab, folder: pathlib.Path, reported: list[Log]) -> Iterator[Pair]:
         settings=IMPATIENT, their_settings=THEY_ARE_IMPATIENT,
     ) as made:  # fmt: skip
         yield made
-
-
-class Stream:
-    """A TCP connection through a tunnel that outlives what happens meanwhile."""
-
-    def __init__(self, pair: Pair, tunnel: Tunnel) -> None:
-        near, far = tunnel.inside(Side.OURS), tunnel.inside(Side.THEIRS)
-        self._ends = (pair.lab.ours, near), (pair.lab.theirs, far)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        try:
-            echo_tcp(*self._ends, octets=_STREAM)
-        except (AssertionError, OSError) as error:
-            self._error = error
-
-    @property
-    def runs(self) -> bool:
-        """Whether it has not come to its end yet."""
-        return self._thread.is_alive()
-
-    def __enter__(self) -> Stream:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
 
 
 class Uplink:
@@ -130,7 +99,7 @@ def test_a_stream_survives_the_loss_of_an_address(pair: Pair, tunnel: Tunnel) ->
         pair.bring_up(tunnel)
         assert "peer supports MOBIKE" in pair.ours.everything_said()
         before = spis(pair)
-        with Stream(pair, tunnel) as stream:
+        with Stream(pair, tunnel, _STREAM) as stream:
             uplink.lose()
             assert stream.runs, "the stream is too short to see anything"
             for at in Side:

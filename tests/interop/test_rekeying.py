@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.interop.network import wait_until
 from tests.interop.pair import both_roles, paired
-from tests.interop.traffic import echo_tcp
+from tests.interop.stream import Stream
 from tests.interop.tunnels import Side
 
 if TYPE_CHECKING:
@@ -71,31 +70,6 @@ def spis(pair: Pair, *, child: bool) -> set[str]:
     return {"-".join(found) for found in re.findall(pattern, output)}
 
 
-class Stream:
-    """A TCP connection through the tunnel that runs while something else happens."""
-
-    def __init__(self, pair: Pair, tunnel: Tunnel) -> None:
-        near, far = tunnel.inside(Side.OURS), tunnel.inside(Side.THEIRS)
-        self._ends = (pair.lab.ours, near), (pair.lab.theirs, far)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        try:
-            echo_tcp(*self._ends, octets=_STREAM)
-        except (AssertionError, OSError) as error:
-            self._error = error
-
-    def __enter__(self) -> Stream:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-
 @each(PLAIN, PFS)
 @pytest.mark.parametrize("side", Side, ids=lambda side: side.value)
 @pytest.mark.parametrize("child", [True, False], ids=["child", "ike"])
@@ -103,7 +77,7 @@ def test_a_stream_survives_rekeying(pair: Pair, tunnel: Tunnel, side: Side, chil
     pair.bring_up(tunnel)
     before = spis(pair, child=child)
     assert before
-    with Stream(pair, tunnel):
+    with Stream(pair, tunnel, _STREAM):
         rekey(pair, side, tunnel, child=child)
         wait_until(
             lambda: len(now := spis(pair, child=child)) == 1 and not now & before, "it is replaced"
@@ -124,7 +98,7 @@ def test_soft_lifetimes_start_rekeying(pair: Pair, tunnel: Tunnel) -> None:
         seen.update(spis(pair, child=True))
         return len(seen) >= 4
 
-    with Stream(pair, tunnel):
+    with Stream(pair, tunnel, _STREAM):
         wait_until(three_times, "the CHILD_SA is replaced three times", seconds=20)
     pair.check_pings(tunnel)
     pair.take_down(tunnel, tunnel.initiator)
