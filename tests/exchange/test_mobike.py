@@ -12,92 +12,26 @@ import pytest
 from charon_core.bus.events import ChildDown, IkeDown, IkeMoved
 from charon_core.config.child import Action
 from charon_core.config.ike import IkeConfig
-from charon_core.encoding.mobike import NoNatsAllowed
-from charon_core.encoding.payloads import Notify
-from charon_core.encoding.registry import ExchangeType, NotifyType
 from charon_core.kernel.interface import KernelError
-from charon_core.network.packet import Endpoint
-from charon_core.sa.jobs import MappingChanged
 from charon_core.sa.parameters import IkeParameters, RoutabilityCheck
-from charon_core.sa.tasks.mobike_update import PathCheck
-from charon_core.sa.tasks.task import Outcome, Task
+from tests.exchange.mobile_scene import (
+    CHECKS,
+    NEW,
+    OLD,
+    OTHER,
+    SUN,
+    SUN_TOO,
+    assert_between,
+    finish,
+    lose_address,
+    mobile,
+)
 from tests.exchange.orders import orders
 from tests.exchange.world import World, child, connection, share_secret
 
 if TYPE_CHECKING:
-    from charon_core.network.packet import Packet
     from charon_core.sa.ike_sa import IkeSa
     from tests.exchange.world import Host
-
-OLD, NEW, OTHER = "10.99.0.1", "10.99.0.3", "10.99.0.4"
-SUN, SUN_TOO = "10.99.0.2", "10.99.0.22"
-CHECKS = pytest.mark.parametrize("check", RoutabilityCheck, ids=lambda check: check.value)
-
-
-def mobile(
-    *,
-    moons: tuple[str, ...] = (NEW,),
-    suns: tuple[str, ...] = (),
-    parameters: IkeParameters | None = None,
-    seed: int = 1,
-    suns_mobike: bool = True,
-    child_settings: dict[str, object] | None = None,
-    **settings: object,
-) -> World:
-    """Return a world with a tunnel from moon, which has further addresses, to sun."""
-    world = World(seed=seed, parameters=parameters)
-    for host, addresses in ((world.moon, moons), (world.sun, suns)):
-        host.change_addresses(add=addresses)
-        share_secret(host)
-    here, there = ("10.1.0.0/16",), ("10.2.0.0/16",)
-    more = child_settings or {}
-    suns_peer = connection(
-        world,
-        world.sun,
-        children=(child(local=there, remote=here, **more),),
-        **{**settings, "mobike": suns_mobike},
-    )
-    # Moon may come from anywhere.
-    world.sun.connections.remove("net")
-    anywhere = IkeConfig(name="net", remote=("%any",), proposals=suns_peer.ike.proposals)
-    world.sun.connections.add(replace(suns_peer, ike=anywhere))
-    peer = connection(
-        world, world.moon, children=(child(local=here, remote=there, **more),), **settings
-    )
-    world.moon.initiate(peer)
-    world.run()
-    assert world.moon.states == world.sun.states == ["ESTABLISHED"], world.moon.recorder.lines
-    for host in (world.moon, world.sun):
-        host.recorder.happened.clear()
-    world.sent.clear()
-    return world
-
-
-def assert_between(world: World, moon: str, sun: str = SUN, *, udp: bool = False) -> None:
-    """IKE_SA, SAs and policies of both sides are at these addresses, and traffic flows."""
-    for host, (local, remote) in ((world.moon, (moon, sun)), (world.sun, (sun, moon))):
-        (ike,) = host.sas
-        assert (ike.local.host, ike.remote.host) == (local, remote), host.name
-        for state in host.backend.states.values():
-            ends = (remote, local) if state.inbound else (local, remote)
-            assert (state.id.source, state.id.destination) == ends, host.name
-            assert (state.encapsulation is not None) == udp
-        for policy in host.backend.policies.values():
-            ends = {policy.template.source, policy.template.destination}
-            assert ends == {local, remote}, host.name
-        assert not host.waits
-    world.assert_traffic_flows()
-
-
-def finish(world: World) -> None:
-    """Delete the IKE_SA: nothing stays."""
-    world.moon.delete_ike()
-    world.run()
-    world.assert_nothing_left()
-
-
-def notifies(world: World, host: Host, kind: NotifyType) -> int:
-    return sum(f"{kind.name}" in line for line in host.recorder.lines)
 
 
 def test_both_sides_agree_and_tell_their_addresses() -> None:
@@ -293,152 +227,7 @@ def test_nowhere_else_is_allowed() -> None:
     assert_between(world, OLD)
 
 
-# -- NATs --
-
-
-class Nat:
-    """Hides moon; its mappings and its address may change."""
-
-    def __init__(self, world: World, outside: str = "198.51.100.9") -> None:
-        self.outside = outside
-        self.base = 40000
-        self.is_there = True
-        self._world = world
-        self._inside: dict[Endpoint, Endpoint] = {}
-        world.nat = self
-
-    def change(self, outside: str, base: int) -> None:
-        """Forget all mappings, and make others from now on."""
-        self.outside, self.base = outside, base
-        self._inside.clear()
-
-    def __call__(self, packet: Packet) -> Packet:
-        source, destination = packet.source, packet.destination
-        if self.is_there and source.host in self._world.moon.net.addresses:
-            inside, source = source, Endpoint(self.outside, self.base + source.port)
-            self._inside[source] = inside
-        destination = self._inside.get(destination, destination)
-        return replace(packet, source=source, destination=destination)
-
-
-def behind_nat(**settings: object) -> tuple[World, Nat]:
-    world = mobile(**settings)
-    nat = Nat(world)
-    # It was not there when the tunnel came up.
-    world.moon.net.inject_roam(address_change=False)
-    world.run()
-    return world, nat
-
-
-def assert_mapped(world: World, nat: Nat) -> None:
-    port = nat.base + 4500
-    (ike,) = world.sun.sas
-    assert ike.remote == Endpoint(nat.outside, port)
-    for state in world.sun.backend.states.values():
-        inward, outward = (nat.outside, SUN), (SUN, nat.outside)
-        assert (state.id.source, state.id.destination) == (inward if state.inbound else outward)
-        assert state.encapsulation == ((port, 4500) if state.inbound else (4500, port))
-    assert all(state.encapsulation == (4500, 4500) for state in world.moon.backend.states.values())
-    world.assert_traffic_flows()
-
-
-def test_a_nat_that_appears_makes_esp_go_in_udp_and_back() -> None:
-    world, nat = behind_nat()
-    assert_mapped(world, nat)
-    world.elapse(100)
-    assert world.moon.keepalives
-    nat.is_there = False
-    world.moon.with_ike(lambda ike: (ike.tasks.queue(PathCheck(ike)), ike.tasks.initiate()))
-    world.run()
-    assert_between(world, OLD)
-    world.elapse(60)
-    world.moon.keepalives.clear()
-    world.elapse(100)
-    assert world.moon.keepalives == []
-    finish(world)
-
-
-def test_another_mapping_is_noticed_by_liveness_checks() -> None:
-    world, nat = behind_nat(dpd_delay=30)
-    world.elapse(100)
-    nat.change(nat.outside, 50000)
-    world.elapse(100)
-    assert world.moon.recorder.said("NAT mappings have changed")
-    assert_mapped(world, nat)
-    nat.change("198.51.100.10", 50000)
-    world.elapse(100)
-    assert_mapped(world, nat)
-    finish(world)
-
-
-def test_moving_behind_a_nat_and_out_of_it() -> None:
-    world = mobile()
-    nat = Nat(world)
-    world.moon.change_addresses(remove=(OLD,))
-    world.run()
-    assert_mapped(world, nat)
-    nat.is_there = False
-    world.moon.change_addresses(add=(OTHER,), remove=(NEW,))
-    world.run()
-    assert_between(world, OTHER)
-    finish(world)
-
-
-@pytest.mark.parametrize("host_changes", [True, False])
-def test_esp_from_another_mapping_is_followed(host_changes: bool) -> None:
-    world, nat = behind_nat()
-    nat.change("198.51.100.10" if host_changes else nat.outside, 50000)
-    world.sun.recorder.lines.clear()
-    nat(replace(world.sent[-1], source=Endpoint(OLD, 4500)))
-    (inbound,) = (s for s in world.sun.backend.states.values() if s.inbound)
-    MappingChanged(
-        world.sun.manager, inbound.id.spi, Endpoint(nat.outside, nat.base + 4500)
-    ).execute()
-    world.run()
-    assert_mapped(world, nat)
-    assert world.sun.recorder.said("checking that the peer can be reached at") == host_changes
-
-
-def test_ike_messages_alone_do_not_move_a_mobile_peer() -> None:
-    """RFC 4555 3.8: dynamic updates are not for IKE messages."""
-    world, nat = behind_nat()
-    nat.base = 50000
-    world.moon.rekey_child()
-    world.run()
-    assert world.sun.sas[0].remote == Endpoint(nat.outside, 44500)
-
-
-@pytest.mark.parametrize("later", [False, True])
-def test_nats_can_be_forbidden(later: bool) -> None:
-    parameters = IkeParameters(mobike_no_nats=True)
-    if later:
-        world = mobile(parameters=parameters)
-        Nat(world)
-        world.moon.change_addresses(remove=(OLD,))
-        world.run()
-        assert any("UNEXPECTED_NAT_DETECTED" in alert for alert in world.moon.recorder.alerts)
-        assert world.sun.sas[0].remote.host == OLD
-        return
-    world = World(parameters=parameters)
-    Nat(world)
-    share_secret(world.moon)
-    share_secret(world.sun)
-    peer = connection(world, world.sun)
-    world.sun.connections.remove("net")
-    anywhere = IkeConfig(name="net", remote=("%any",), proposals=peer.ike.proposals)
-    world.sun.connections.add(replace(peer, ike=anywhere))
-    world.moon.initiate(connection(world, world.moon))
-    world.run()
-    assert world.sun.states == []
-    assert world.sun.recorder.said("does not allow that")
-    assert world.moon.recorder.said("UNEXPECTED_NAT_DETECTED")
-
-
 # -- crossings: each in every order of arrival, with and without a loss --
-
-
-def lose_address(world: World) -> None:
-    world.moon.change_addresses(remove=(OLD,))
 
 
 def cross(action: str, who: str, check: RoutabilityCheck) -> World:
@@ -515,111 +304,6 @@ def test_the_first_initiator_decides_after_the_responder_has_rekeyed() -> None:
     finish(world)
 
 
-# -- what peers must not do --
-
-
-class Request(Task):
-    """Sends what a test wants to."""
-
-    def __init__(self, ike: IkeSa, *payloads: Notify) -> None:
-        super().__init__(ike)
-        self.payloads = payloads
-        self.answer: list[Notify] = []
-
-    def build_request(self, out: list[object]) -> Outcome:
-        out += self.payloads
-        return Outcome.MORE
-
-    def process_response(self, message: object) -> Outcome:
-        self.answer = message.all(Notify)
-        return Outcome.DONE
-
-
-def ask(world: World, host: Host, monkeypatch: pytest.MonkeyPatch, *payloads: Notify) -> list[int]:
-    """Have a host send a request with these payloads; return what notifies come back."""
-    order = ((Request, ExchangeType.INFORMATIONAL),)
-    monkeypatch.setattr("charon_core.sa.task_manager.ESTABLISHED_ORDER", order)
-    sent: list[Request] = []
-
-    def begin(ike: IkeSa) -> None:
-        sent.append(Request(ike, *payloads))
-        ike.tasks.queue(sent[0])
-        ike.tasks.initiate()
-
-    host.with_ike(begin)
-    world.run()
-    monkeypatch.undo()
-    return [notify.notify_type for notify in sent[0].answer]
-
-
-def test_the_responder_may_not_move_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = mobile(suns=(SUN_TOO,))
-    update = Notify.of(NotifyType.UPDATE_SA_ADDRESSES)
-    assert ask(world, world.sun, monkeypatch, update) == []
-    assert world.moon.recorder.said("as initiator we decide on the addresses")
-    assert_between(world, OLD)
-
-
-@pytest.mark.parametrize("length", [8, 64])
-def test_cookies_come_back_from_everybody(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = mobile(mobike=False)
-    cookie = Notify.of(NotifyType.COOKIE2, bytes(length))
-    for host in (world.moon, world.sun):
-        assert ask(world, host, monkeypatch, cookie) == [NotifyType.COOKIE2]
-
-
-@pytest.mark.parametrize(
-    ("kind", "data"),
-    [
-        (NotifyType.COOKIE2, bytes(7)),
-        (NotifyType.COOKIE2, bytes(65)),
-        (NotifyType.ADDITIONAL_IP4_ADDRESS, bytes(5)),
-        (NotifyType.ADDITIONAL_IP6_ADDRESS, bytes(4)),
-    ],
-)
-def test_malformed_notifies_end_the_ike_sa(
-    kind: NotifyType, data: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = mobile()
-    assert ask(world, world.moon, monkeypatch, Notify.of(kind, data)) == [NotifyType.INVALID_SYNTAX]
-    assert world.sun.states == []
-
-
-def test_lists_are_bounded_and_senseless_addresses_never_tried(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = mobile()
-    listed = [
-        Notify.of(NotifyType.ADDITIONAL_IP4_ADDRESS, bytes((224, 0, 0, n))) for n in range(50)
-    ]
-    ask(world, world.sun, monkeypatch, *listed)
-    world.moon.with_ike(check_bounded)
-    lose_address(world)
-    world.run()
-    assert_between(world, NEW)
-
-
-def check_bounded(ike: IkeSa) -> None:
-    assert ike.mobility is not None
-    assert len(ike.mobility.peer_addresses) == 32
-
-
-def test_without_mobike_an_ike_sa_whose_address_is_gone_is_set_up_anew() -> None:
-    world = mobile(mobike=False, child_settings={"dpd_action": Action.START})
-    old = world.moon.sas[0].initiator_spi
-    world.moon.change_addresses(remove=(OLD,))
-    assert world.moon.recorder.said("cannot move without MOBIKE")
-    assert world.moon.sas[0].initiator_spi != old
-
-
-def test_no_nats_allowed_is_read_as_it_is_written() -> None:
-    for value in (
-        NoNatsAllowed("192.0.2.1", 500, "192.0.2.2", 4500),
-        NoNatsAllowed("2001:db8::1", 1, "2001:db8::2", 65535),
-    ):
-        assert NoNatsAllowed.parse(value.encode()) == value
-
-
 # -- what has to follow, and what fails on the way --
 
 
@@ -686,3 +370,11 @@ def test_a_kernel_that_cannot_move_sas_gets_new_ones(
     assert_between(world, NEW)
     assert len(world.moon.children) == len(world.sun.children) == 1
     finish(world)
+
+
+def test_without_mobike_an_ike_sa_whose_address_is_gone_is_set_up_anew() -> None:
+    world = mobile(mobike=False, child_settings={"dpd_action": Action.START})
+    old = world.moon.sas[0].initiator_spi
+    world.moon.change_addresses(remove=(OLD,))
+    assert world.moon.recorder.said("cannot move without MOBIKE")
+    assert world.moon.sas[0].initiator_spi != old

@@ -10,12 +10,13 @@ import pytest
 from charon_core.config.child import ChildMode
 from charon_core.config.keywords import parse_proposals
 from charon_core.encoding.registry import ProtocolId
-from charon_core.kernel.interface import IpsecProtocol, KernelFeature, PolicyDirection
+from charon_core.kernel.interface import IpsecProtocol, KernelError, KernelFeature, PolicyDirection
 from charon_core.network.packet import Endpoint, Packet
 from tests.exchange.world import World, child, connection, selectors, share_secret
 
 if TYPE_CHECKING:
     from charon_core.config.peer import PeerConfig
+    from charon_core.sa.ike_sa import IkeSa
     from tests.exchange.world import Host
 
 ROUTER = "10.99.0.77"
@@ -182,6 +183,31 @@ def test_a_peer_behind_a_nat_that_moves_takes_the_selectors_along() -> None:
     world.run()
     world.elapse(100)
     assert world.sun.leaks() == {}
+
+
+def test_a_move_that_fails_leaves_the_selectors_where_they_were() -> None:
+    world = World()
+    nats = Nats(world, moon=True, sun=False)
+    transport = ChildMode.TRANSPORT
+    bring_up(world, replace(hosts(world, moons=transport, suns=transport, nats=nats), mobike=False))
+    policies, states = dict(world.sun.backend.policies), dict(world.sun.backend.states)
+
+    def refuse(_: object) -> None:
+        raise KernelError("add_policy", "no room")
+
+    def move(ike: IkeSa) -> None:
+        (established,) = ike.children
+        before = established.local_ts, established.remote_ts, established.remote
+        elsewhere = Endpoint("10.99.0.79", 24501)
+        with pytest.raises(KernelError, match="no room"):
+            established.move(established.local, elsewhere, encapsulated=True)
+        assert (established.local_ts, established.remote_ts, established.remote) == before
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.sun.backend, "add_policy", refuse)
+        world.sun.with_ike(move)
+    assert world.sun.backend.policies == policies
+    assert world.sun.backend.states.keys() == states.keys()
 
 
 def test_ports_stay_what_they_are_through_a_nat() -> None:
