@@ -16,9 +16,9 @@ from charon_core.encoding.notify_data import PpkIdentity
 from charon_core.encoding.payloads import Notify
 from charon_core.encoding.registry import NotifyType, PpkIdType
 from tests.eap_method import MUTUAL
+from tests.exchange.eap_scene import eap_only, methods, road_warrior
 from tests.exchange.orders import orders
 from tests.exchange.test_authentication import certificate_tunnel
-from tests.exchange.test_eap import eap_only, methods, road_warrior
 from tests.exchange.test_rounds import MOON, SUN, VENUS, rounds, secrets
 from tests.exchange.tricks import plus, twist, without_notify
 from tests.exchange.world import Host, World, auth, connection, share_secret
